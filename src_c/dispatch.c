@@ -1,0 +1,30 @@
+/* Which tables this machine can run. */
+#include "kernels.h"
+
+extern const fx_table fx_table_scalar;
+#if defined(__x86_64__)
+extern const fx_table fx_table_avx2;
+extern const fx_table fx_table_avx512;
+#elif defined(__aarch64__)
+extern const fx_table fx_table_neon;
+#endif
+
+int fx_tables(const fx_table **tables, int room) {
+    const fx_table *present[3];
+    int count = 0;
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+        present[count++] = &fx_table_avx512;
+    /* Every processor with AVX2 and FMA converts half precision too (F16C came two generations before). */
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        present[count++] = &fx_table_avx2;
+#elif defined(__aarch64__)
+    present[count++] = &fx_table_neon;
+#endif
+    present[count++] = &fx_table_scalar;
+    if (count > room) count = room;
+    for (int i = 0; i < count; ++i) tables[i] = present[i];
+    return count;
+}

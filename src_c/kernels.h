@@ -1,0 +1,86 @@
+/* Kernels over rows of scores: what they promise, and the table through which they are called.
+
+   Precision. Elements are in the type of the row; every sum over a row ends in double. Nothing cancels:
+   the element equal to the row's maximum is left out of the sum of exponentials and counted instead, so
+   that callers form log1p(others) and (ties - e_y + others) / total without subtracting nearly equal
+   numbers. Scores are reduced without a rounding error:
+
+       exp(x - c) = 2^n p(r),  n = rint((x - c) log2 e),  r = (x - c) - n ln 2,
+
+   with c = 0 while |max| < FAR (the reduction absorbs the shift: only n is compared with the maximum's),
+   and c = max beyond, where x - max is exact by Sterbenz' lemma for every x that still counts. Stored
+   exponentials are therefore not relative to exp(max): probability = e / `stored`, the sum of them all.
+
+   NaN anywhere in a row makes `others` NaN. -inf is a masked class: its exponential is exactly 0. +inf: the
+   limit, all mass on the classes at +inf. A row of -inf only: ties = NaN. Results below the smallest normal
+   number are flushed to zero, by comparison before the multiplication: no kernel touches the processor's modes.
+
+   The same bits whatever the alignment of the pointers, the stride, the number of rows in the call. Every
+   kernel reads an element before it writes it, so that output may be input (few classes: a whole group
+   of rows). Rows of at most FX_FEW classes are taken with rows in lanes; their exponentials are stored by
+   columns, in groups of lanes, in a buffer of FX_FEW_SIZE(rows, n) that must not be the output. */
+#ifndef FX_KERNELS_H
+#define FX_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define FX_FEW 32
+#define FX_MAX_LANES 16
+#define FX_FEW_SIZE(rows, n) (((rows) + FX_MAX_LANES - 1) / FX_MAX_LANES * FX_MAX_LANES * (n))
+
+/* Where rows_expsum puts what it learns of each row; `margins` and `classes` may both be NULL. */
+typedef struct {
+    double *max;     /* the largest score */
+    double *ties;    /* how many scores equal it (1 or more) */
+    double *others;  /* sum of exp(x - max) over all other scores */
+    double *rest;    /* what `others` rounds off (double only) */
+    double *stored;  /* sum of all stored exponentials, those equal to max included */
+    double *margins; /* sum of max - x over scores above -inf; asks that exponentials of -inf be stored as -1 */
+    double *classes; /* how many scores are above -inf */
+} fx_rows;
+
+/* What row_target learns of a dense target. */
+typedef struct {
+    double sum;      /* of the targets */
+    double margin;   /* sum of y (max - x), with 0 (max - -inf) = 0 */
+    ptrdiff_t count; /* of targets other than 0 */
+    ptrdiff_t last;  /* where the last of these stands */
+    int refused;     /* a target is negative, NaN or infinite */
+} fx_target;
+
+typedef struct {
+    double weight;     /* multiplies loss, gradient and curvature where elements have no weights of their own */
+    double scale;      /* multiplies the gradient and the curvature */
+    double smoothing;  /* targets become y (1 - smoothing) + smoothing / 2 */
+    double pos_weight; /* multiplies the term of y */
+} fx_sigmoid;
+
+#define FX_MEMBER(type, name, arguments) type(*name) arguments;
+
+typedef struct {
+#define real float
+#define FX_KERNEL FX_MEMBER
+#define FX_FLOAT FX_MEMBER
+#include "kernels.def"
+#undef real
+} fx_f32_kernels;
+
+typedef struct {
+#define real double
+#define FX_KERNEL FX_MEMBER
+#define FX_DOUBLE FX_MEMBER
+#include "kernels.def"
+#undef real
+} fx_f64_kernels;
+
+typedef struct {
+    const char *isa;
+    fx_f32_kernels f32;
+    fx_f64_kernels f64;
+} fx_table;
+
+/* The tables of the instruction sets that this machine has, best first, at most `room`; returns how many. */
+int fx_tables(const fx_table **tables, int room);
+
+#endif

@@ -1,0 +1,672 @@
+/* The kernels, once, for REAL = double and REAL = float, over the operations of one simd_*.h. */
+
+/* Scores at least FAR from zero are at most a factor two from their row's maximum if they still count:
+   beyond 2^-BIAS times the smallest number an exponential is dropped, 110 (752) below the maximum. */
+#define FAR C(2048.0, 256.0f)
+#define REACH C(752.0, 110.0f)
+/* Exponentials are stored 2^BIAS times too large, so that whatever is a normal number as a probability
+   is one here. */
+#define BIAS C(64.0, 32.0f)
+#define TWO_TO_BIAS C(0x1p64, 0x1p32f)
+#define TWO_TO_MINUS_BIAS C(0x1p-64, 0x1p-32f)
+#define SMALLEST_NORMAL C(0x1p-1022, 0x1p-126f)
+/* Adding and subtracting 1.5 * 2^(mantissa bits) rounds to an integer. */
+#define ROUND_TO_INTEGER C(0x1.8p52, 0x1.8p23f)
+
+/* ---- exp and log1p -------------------------------------------------------------------------------- */
+
+/* c[0] + c[1] x + ... */
+static inline V OP(polynomial)(V x, const REAL *c, size_t size) {
+    ptrdiff_t last = (ptrdiff_t)(size / sizeof *c) - 1;
+    V p = OP(set)(c[last]);
+    for (ptrdiff_t i = last - 1; i >= 0; --i) p = OP(fma)(p, x, OP(set)(c[i]));
+    return p;
+}
+
+/* (e^r - 1 - r) / r^2 for |r| <= ln(2) / 2. */
+static inline V OP(exp_tail)(V r) {
+    return OP(polynomial)(r, OP(exp_coefficients), sizeof OP(exp_coefficients));
+}
+
+/* rint(t log2 e) */
+static inline V OP(power_of_two)(V t) {
+    return OP(sub)(OP(fma)(t, OP(set)(C(F64_LOG2E, F32_LOG2E)), OP(set)(ROUND_TO_INTEGER)),
+                   OP(set)(ROUND_TO_INTEGER));
+}
+
+/* 2^-n e^t for n = power_of_two(t). In double, where sums leave no room for it, what is lost in rounding 1 + r is
+   added to the tail (0.68 ulp instead of 0.89), and what the last addition loses is given to `rest`. */
+static inline V OP(exp_mantissa)(V t, V n, V *rest) {
+    V one = OP(set)(1);
+    V high = OP(fnma)(n, OP(set)(C(F64_LN2_HIGH, F32_LN2_HIGH)), t);
+    V r = OP(fnma)(n, OP(set)(C(F64_LN2_LOW, F32_LN2_LOW)), high);
+    V tail = OP(exp_tail)(r);
+    if (sizeof(REAL) == sizeof(float)) {
+        *rest = OP(set)(0);
+        return OP(fma)(OP(fma)(tail, r, one), r, one);
+    }
+    V head = OP(add)(one, high);
+    V lost = OP(fnma)(n, OP(set)(C(F64_LN2_LOW, F32_LN2_LOW)), OP(add)(OP(sub)(one, head), high));
+    tail = OP(fma)(tail, OP(mul)(r, r), lost);
+    V value = OP(add)(head, tail);
+    *rest = OP(add)(OP(sub)(head, value), tail);
+    return value;
+}
+
+/* e^t for t <= 0, flushed to zero below the smallest normal number. */
+static inline V OP(exp_nonpositive)(V t) {
+    V n = OP(power_of_two)(t);
+    V rest, value = OP(scale2)(OP(exp_mantissa)(t, n, &rest), n);
+    return OP(keep)(OP(not_lt)(t, OP(set)(C(-0x1.6232bdd7abcd2p+9, -0x1.5d589ep+6f))), value);
+}
+
+/* log(2^k (1 + f)) + c for f in [-1/4, 1/2], c small, and in `rest` what the sum rounds off: the logarithm's
+   series in s = f / (2 + f), arranged as in fdlibm so that the rounding of s hardly counts. */
+static inline V OP(log_reduced)(V f, V k, V c, V *rest) {
+    V half_square = OP(mul)(OP(mul)(f, OP(set)(0.5)), f);
+    V s = OP(div)(f, OP(add)(OP(set)(2), f));
+    V z = OP(mul)(s, s);
+    V p = OP(polynomial)(z, OP(log_coefficients), sizeof OP(log_coefficients));
+    V tail = OP(fma)(s, OP(fma)(z, p, half_square), OP(fma)(k, OP(set)(C(F64_LN2_LOW, F32_LN2_LOW)), c));
+    V less = OP(sub)(half_square, tail);
+    V part = OP(sub)(f, less);
+    V high = OP(mul)(k, OP(set)(C(F64_LN2_HIGH, F32_LN2_HIGH)));
+    V value = OP(add)(high, part);
+    *rest = OP(add)(OP(add)(OP(sub)(high, value), part), OP(sub)(OP(sub)(f, part), less));
+    return value;
+}
+
+/* log(1 + t) for t in [0, 1]. */
+static inline V OP(log1p_unit)(V t) {
+    M big = OP(lt)(OP(set)(0.5), t);
+    V halved = OP(mul)(OP(sub)(t, OP(set)(1)), OP(set)(0.5));
+    V rest;
+    return OP(log_reduced)(OP(select)(big, halved, t), OP(keep)(big, OP(set)(1)), OP(set)(0), &rest);
+}
+
+/* ---- sums that end in double ----------------------------------------------------------------------- */
+
+#ifndef FX_SUM_OF_DOUBLES
+#define FX_SUM_OF_DOUBLES
+/* Doubles are summed with the rounding errors kept apart (Knuth's two-sum). */
+typedef struct {
+    f64v sum, error;
+} f64s;
+
+static inline f64s f64_sum_zero(void) {
+    f64s s = {f64_set(0), f64_set(0)};
+    return s;
+}
+static inline f64s f64_sum_add(f64s s, f64v a) {
+    f64v sum = f64_add(s.sum, a);
+    f64v rounded = f64_sub(sum, s.sum);
+    f64v error = f64_add(f64_sub(s.sum, f64_sub(sum, rounded)), f64_sub(a, rounded));
+    s.sum = sum;
+    s.error = f64_add(s.error, error);
+    return s;
+}
+/* a and what it rounds off; a float's sum has no use for that. */
+static inline f64s f64_sum_add_exact(f64s s, f64v a, f64v rest) {
+    s = f64_sum_add(s, a);
+    s.error = f64_add(s.error, rest);
+    return s;
+}
+static inline f32s f32_sum_add_exact(f32s s, f32v a, f32v rest) {
+    (void)rest;
+    return f32_sum_add(s, a);
+}
+static inline f64s f64_sum_fma(f64s s, f64v a, f64v b) { return f64_sum_add(s, f64_mul(a, b)); }
+/* Lane by lane, and what that rounds off. */
+static inline void f64_sum_store(f64s s, double *p, double *rest) {
+    f64v sum = f64_add(s.sum, s.error);
+    f64_store(p, sum);
+    f64_store(rest, f64_sub(s.error, f64_sub(sum, s.sum)));
+}
+
+static inline double f64_sum_total(f64s s, double *rest) {
+    double sums[F64_LANES], errors[F64_LANES], sum = 0.0, error = 0.0;
+    f64_store(sums, s.sum);
+    f64_store(errors, s.error);
+    for (int i = 0; i < F64_LANES; ++i) {
+        double next = sum + sums[i], rounded = next - sum;
+        error += ((sum - (next - rounded)) + (sums[i] - rounded)) + errors[i];
+        sum = next;
+    }
+    *rest = 0.0;
+    /* An infinite or NaN sum has a NaN error. */
+    if (!isfinite(sum)) return sum;
+    double total = sum + error;
+    *rest = error - (total - sum);
+    return total;
+}
+static inline double f32_sum_total(f32s s, double *rest) {
+    double sums[F32_LANES];
+    f32_sum_store(s, sums, sums);
+    *rest = 0.0;
+    for (int width = F32_LANES / 2; width; width /= 2)
+        for (int i = 0; i < width; ++i) sums[i] += sums[i + width];
+    return sums[0];
+}
+#endif
+
+/* ---- exponentials of a row ------------------------------------------------------------------------- */
+
+/* What all scores of a row have in common (one row in all lanes, or a row a lane). */
+typedef struct {
+    V max, origin, shift, floor;
+} OP(reference);
+
+static inline OP(reference) OP(refer_to)(V max) {
+    OP(reference) to;
+    M near = OP(lt)(OP(abs)(max), OP(set)(FAR));
+    to.max = max;
+    to.origin = OP(select)(near, OP(set)(0), max);
+    to.shift = OP(sub)(OP(power_of_two)(OP(sub)(max, to.origin)), OP(set)(BIAS));
+    to.floor = OP(sub)(max, OP(set)(REACH));
+    return to;
+}
+
+/* The exponential, 0 below the floor, and in `rest` what it rounds off (double only). */
+static inline V OP(exp_relative)(V x, const OP(reference) *to, V *rest) {
+    V t = OP(sub)(x, to->origin);
+    V n = OP(power_of_two)(t);
+    V power = OP(sub)(n, to->shift);
+    V value = OP(scale2)(OP(exp_mantissa)(t, n, rest), power);
+    M counts = OP(not_lt)(x, to->floor);
+    if (sizeof(REAL) == sizeof(double)) *rest = OP(keep)(counts, OP(scale2)(*rest, power));
+    return OP(keep)(counts, value);
+}
+
+static inline V OP(mark_masked)(V x, V e) {
+    return OP(select)(OP(ne)(x, OP(set)(-INFINITY)), e, OP(set)(-1));
+}
+
+/* A row whose largest score is not finite. */
+static void KERNEL(limit_row)(const REAL *x, ptrdiff_t n, double max, REAL *e, ptrdiff_t step,
+                              const fx_rows *out, ptrdiff_t row) {
+    double ties = 0.0, others = 0.0, classes = 0.0, margins = 0.0;
+    for (ptrdiff_t j = 0; j < n; ++j) {
+        REAL score = x[j];
+        if (score != score) others = NAN;
+        if (score == INFINITY) ties += 1.0;
+        if (score != -INFINITY) classes += 1.0;
+        if (score != -INFINITY && score != INFINITY) margins = INFINITY;
+        if (e) e[j * step] = score == INFINITY ? 1 : out->margins && score == -INFINITY ? -1 : 0;
+    }
+    out->max[row] = max;
+    out->ties[row] = max == -INFINITY ? NAN : ties;
+    out->others[row] = others;
+    out->rest[row] = 0.0;
+    if (out->margins) {
+        out->margins[row] = margins;
+        out->classes[row] = classes;
+    }
+}
+
+static REAL KERNEL(max)(const REAL *x, ptrdiff_t n) {
+    ptrdiff_t i = 0;
+    V a = OP(set)(-INFINITY), b = a, c = a, d = a;
+    for (; i + 4 * LANES <= n; i += 4 * LANES) {
+        a = OP(max)(a, OP(load)(x + i));
+        b = OP(max)(b, OP(load)(x + i + LANES));
+        c = OP(max)(c, OP(load)(x + i + 2 * LANES));
+        d = OP(max)(d, OP(load)(x + i + 3 * LANES));
+    }
+    for (; i + LANES <= n; i += LANES) a = OP(max)(a, OP(load)(x + i));
+    if (i < n) b = OP(max)(b, OP(load_part)(x + i, n - i, -INFINITY));
+    return OP(max_lane)(OP(max)(OP(max)(a, b), OP(max)(c, d)));
+}
+
+/* Exponentials of k scores, stored; those of scores other than the maximum are added to the sum, and counted. */
+static inline SUM OP(expsum_step)(SUM sum, const REAL *x, REAL *e, ptrdiff_t k, const OP(reference) *to,
+                                  int marked, ptrdiff_t *count) {
+    V score = k == LANES ? OP(load)(x) : OP(load_part)(x, k, -INFINITY);
+    V rest, value = OP(exp_relative)(score, to, &rest);
+    M other = OP(ne)(score, to->max);
+    *count += OP(count)(other);
+    if (e) {
+        V stored = marked ? OP(mark_masked)(score, value) : value;
+        if (k == LANES)
+            OP(store)(e, stored);
+        else
+            OP(store_part)(e, stored, k);
+    }
+    return OP(sum_add_exact)(sum, OP(keep)(other, value), OP(keep)(other, rest));
+}
+
+static inline void KERNEL(expsum_row)(const REAL *x, ptrdiff_t n, REAL *e, int marked,
+                                      const fx_rows *out, ptrdiff_t row) {
+    REAL max = KERNEL(max)(x, n);
+    if (!(max > -INFINITY && max < INFINITY)) {
+        KERNEL(limit_row)(x, n, max, e, 1, out, row);
+        return;
+    }
+    OP(reference) to = OP(refer_to)(OP(set)(max));
+    SUM sum = OP(sum_zero)();
+    ptrdiff_t i = 0, vectors = 0, others = 0;
+    for (; i + LANES <= n; i += LANES, ++vectors)
+        sum = OP(expsum_step)(sum, x + i, e ? e + i : NULL, LANES, &to, marked, &others);
+    if (i < n) {
+        sum = OP(expsum_step)(sum, x + i, e ? e + i : NULL, n - i, &to, marked, &others);
+        ++vectors;
+    }
+    REAL shift[LANES];
+    OP(store)(shift, to.shift);
+    out->max[row] = (double)max;
+    out->ties[row] = (double)(vectors * LANES - others);
+    out->others[row] = OP(sum_total)(sum, &out->rest[row]);
+    out->stored[row] = (double)shift[0];
+}
+
+static void KERNEL(margins_row)(const REAL *x, ptrdiff_t n, const fx_rows *out, ptrdiff_t row) {
+    V max = OP(set)((REAL)out->max[row]), masked = OP(set)(-INFINITY);
+    SUM sum = OP(sum_zero)();
+    ptrdiff_t classes = 0;
+    for (ptrdiff_t i = 0; i < n; i += LANES) {
+        ptrdiff_t k = n - i < LANES ? n - i : LANES;
+        V score = k == LANES ? OP(load)(x + i) : OP(load_part)(x + i, k, -INFINITY);
+        M present = OP(ne)(score, masked);
+        classes += OP(count)(present);
+        sum = OP(sum_add)(sum, OP(keep)(present, OP(sub)(max, score)));
+    }
+    double rest;
+    out->margins[row] = OP(sum_total)(sum, &rest);
+    out->classes[row] = (double)classes;
+}
+
+/* ---- few classes: rows in lanes --------------------------------------------------------------------- */
+
+static inline void KERNEL(few_load)(const REAL *x, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t n,
+                                    V *column) {
+    ptrdiff_t j = 0;
+    do {
+        ptrdiff_t k = n - j < LANES ? n - j : LANES;
+        V tile[LANES];
+        for (int i = 0; i < LANES; ++i)
+            tile[i] = i < rows ? OP(load_part)(x + i * stride + j, k, 0) : OP(set)(0);
+        OP(transpose)(tile);
+        for (int i = 0; i < LANES; ++i) column[j + i] = tile[i];
+        j += LANES;
+    } while (j < n);
+}
+
+static inline void KERNEL(few_store)(V *column, ptrdiff_t rows, ptrdiff_t n, REAL *out,
+                                     ptrdiff_t stride) {
+    for (ptrdiff_t j = 0; j < n; j += LANES) {
+        ptrdiff_t k = n - j < LANES ? n - j : LANES;
+        OP(transpose)(column + j);
+        for (int i = 0; i < LANES; ++i)
+            if (i < rows) OP(store_part)(out + i * stride + j, column[j + i], k);
+    }
+}
+
+/* `rows` is at most LANES; `e` takes n vectors. */
+static void KERNEL(expsum_group)(const REAL *x, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t n, REAL *e,
+                                 const fx_rows *out, ptrdiff_t first) {
+    V column[FX_FEW + LANES];
+    KERNEL(few_load)(x, stride, rows, n, column);
+    V max = column[0];
+    for (ptrdiff_t j = 1; j < n; ++j) max = OP(max)(max, column[j]);
+    OP(reference) to = OP(refer_to)(max);
+    SUM sum = OP(sum_zero)(), margin = OP(sum_zero)();
+    V zero = OP(set)(0), one = OP(set)(1), different = zero, present = zero;
+    for (ptrdiff_t j = 0; j < n; ++j) {
+        V score = column[j], rest, value = OP(exp_relative)(score, &to, &rest);
+        M other = OP(ne)(score, max);
+        different = OP(add)(different, OP(keep)(other, one));
+        sum = OP(sum_add_exact)(sum, OP(keep)(other, value), OP(keep)(other, rest));
+        if (out->margins) {
+            M unmasked = OP(ne)(score, OP(set)(-INFINITY));
+            present = OP(add)(present, OP(keep)(unmasked, one));
+            margin = OP(sum_add)(margin, OP(keep)(unmasked, OP(sub)(max, score)));
+            value = OP(mark_masked)(score, value);
+        }
+        if (e) OP(store)(e + j * LANES, value);
+    }
+    REAL maxima[LANES], shifts[LANES], counts[LANES], classes[LANES];
+    double sums[LANES], rests[LANES] = {0}, margins[LANES], margin_rests[LANES];
+    OP(store)(maxima, max);
+    OP(store)(shifts, to.shift);
+    OP(store)(counts, different);
+    OP(store)(classes, present);
+    OP(sum_store)(sum, sums, rests);
+    OP(sum_store)(margin, margins, margin_rests);
+    for (ptrdiff_t i = 0; i < rows; ++i) {
+        out->max[first + i] = (double)maxima[i];
+        out->ties[first + i] = (double)n - (double)counts[i];
+        out->others[first + i] = sums[i];
+        out->rest[first + i] = rests[i];
+        out->stored[first + i] = (double)shifts[i];
+        if (out->margins) {
+            out->margins[first + i] = margins[i];
+            out->classes[first + i] = (double)classes[i];
+        }
+    }
+    for (ptrdiff_t i = 0; i < rows; ++i)
+        if (!(maxima[i] > -INFINITY && maxima[i] < INFINITY))
+            KERNEL(limit_row)(x + i * stride, n, (double)maxima[i], e ? e + i : NULL, LANES, out,
+                              first + i);
+}
+
+/* From the sum of the stored exponentials, and the power of two in `stored`, to `others` and `stored`. The stored
+   exponential of the maximum, 2^-shift exp(max - origin), is had to nearly twice double precision: 1 + s and what
+   that rounds off. */
+static void KERNEL(finish_rows)(ptrdiff_t rows, const fx_rows *out) {
+    f64v one = f64_set(1), far = f64_set((double)FAR);
+    for (ptrdiff_t i = 0; i < rows; i += F64_LANES) {
+        ptrdiff_t k = rows - i < F64_LANES ? rows - i : F64_LANES;
+        f64v max = f64_load_part(out->max + i, k, 0.0);
+        f64v ties = f64_load_part(out->ties + i, k, 1.0);
+        f64v others = f64_load_part(out->others + i, k, 0.0);
+        f64v rest = f64_mul(f64_load_part(out->rest + i, k, 0.0), f64_set((double)TWO_TO_MINUS_BIAS));
+        f64v stored = f64_load_part(out->stored + i, k, 0.0);
+        f64m finite = f64_lt(f64_abs(max), f64_set(INFINITY));
+        f64v t = f64_keep(f64_lt(f64_abs(max), far), max);
+        f64v n = f64_add(f64_keep(finite, stored), f64_set((double)BIAS));
+        f64v high = f64_fnma(n, f64_set(F64_LN2_HIGH), t), low = f64_mul(n, f64_set(F64_LN2_LOW));
+        f64v r = f64_sub(high, low);
+        f64v r_rest = f64_sub(f64_sub(high, r), low);
+        f64v s = f64_fma(f64_mul(r, r), f64_exp_tail(r), r);
+        f64v unit = f64_add(one, s);
+        f64v unit_rest = f64_add(f64_add(f64_sub(one, unit), s), r_rest);
+        f64v sum = f64_mul(others, f64_set((double)TWO_TO_MINUS_BIAS));
+        f64v quotient = f64_div(sum, unit);
+        f64v remainder = f64_sub(f64_remainder(sum, quotient, unit), f64_mul(quotient, unit_rest));
+        f64v quotient_rest = f64_div(f64_add(remainder, rest), unit);
+        f64v tied = f64_mul(ties, unit);
+        f64v total = f64_add(tied, sum);
+        f64v rounded = f64_sub(total, tied);
+        f64v total_rest = f64_add(f64_sub(tied, f64_sub(total, rounded)), f64_sub(sum, rounded));
+        total = f64_add(total, f64_add(f64_fma(ties, unit_rest, rest), total_rest));
+        f64_store_part(out->others + i, f64_select(finite, quotient, others), k);
+        f64_store_part(out->rest + i, f64_keep(finite, quotient_rest), k);
+        f64_store_part(out->stored + i,
+                       f64_select(finite, f64_mul(total, f64_set((double)TWO_TO_BIAS)), f64_add(ties, others)),
+                       k);
+    }
+}
+
+static void KERNEL(rows_expsum)(const REAL *x, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t n, REAL *e,
+                                ptrdiff_t e_stride, const fx_rows *out) {
+    if (n <= FX_FEW) {
+        for (ptrdiff_t i = 0; i < rows; i += LANES)
+            KERNEL(expsum_group)(x + i * stride, stride, rows - i < LANES ? rows - i : LANES, n,
+                                 e ? e + i * n : NULL, out, i);
+    } else {
+        for (ptrdiff_t i = 0; i < rows; ++i) {
+            const REAL *row = x + i * stride;
+            if (out->margins) {
+                /* Scores first: the exponentials may overwrite them. */
+                out->max[i] = (double)KERNEL(max)(row, n);
+                KERNEL(margins_row)(row, n, out, i);
+                KERNEL(expsum_row)(row, n, e ? e + i * e_stride : NULL, 1, out, i);
+            } else if (e) {
+                KERNEL(expsum_row)(row, n, e + i * e_stride, 0, out, i);
+            } else {
+                KERNEL(expsum_row)(row, n, NULL, 0, out, i);
+            }
+        }
+    }
+    KERNEL(finish_rows)(rows, out);
+}
+
+/* ---- from exponentials to gradients and curvature ---------------------------------------------------- */
+
+/* factor * e + offset, the product flushed to zero below the smallest normal number, masked classes 0. Where
+   the factor itself is not a normal number, 2^-BIAS of it is applied first. */
+typedef struct {
+    V least, first, factor, offset;
+} OP(scaling);
+
+static inline OP(scaling) OP(scale_by)(const double *factor, const double *offset, ptrdiff_t rows) {
+    REAL least[LANES], first[LANES], scaled[LANES], offsets[LANES];
+    for (ptrdiff_t i = 0; i < LANES; ++i) {
+        double f = i < rows ? factor[i] : factor[0];
+        int tiny = f < (double)SMALLEST_NORMAL;
+        least[i] = (REAL)((double)SMALLEST_NORMAL / f);
+        first[i] = tiny ? TWO_TO_MINUS_BIAS : 1;
+        scaled[i] = (REAL)(tiny ? f * (double)TWO_TO_BIAS : f);
+        offsets[i] = offset ? (REAL)offset[i < rows ? i : 0] : 0;
+    }
+    OP(scaling) by = {OP(load)(least), OP(load)(first), OP(load)(scaled), OP(load)(offsets)};
+    return by;
+}
+
+static inline V OP(scaled)(V e, const OP(scaling) *by, int tiny, int shifted) {
+    V counted = OP(keep)(OP(ge)(e, by->least), e);
+    if (tiny) counted = OP(mul)(counted, by->first);
+    if (!shifted) return OP(mul)(counted, by->factor);
+    return OP(keep)(OP(not_lt)(e, OP(set)(0)), OP(fma)(counted, by->factor, by->offset));
+}
+
+static inline void KERNEL(scale_row)(const REAL *e, ptrdiff_t n, const OP(scaling) *by, int tiny,
+                                     int shifted, REAL *out) {
+    ptrdiff_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        OP(store)(out + i, OP(scaled)(OP(load)(e + i), by, tiny, shifted));
+    if (i < n)
+        OP(store_part)(out + i, OP(scaled)(OP(load_part)(e + i, n - i, 0), by, tiny, shifted), n - i);
+}
+
+static void KERNEL(rows_scale)(const REAL *e, ptrdiff_t e_stride, ptrdiff_t rows, ptrdiff_t n,
+                               const double *factor, const double *offset, REAL *out,
+                               ptrdiff_t stride) {
+    if (n <= FX_FEW) {
+        for (ptrdiff_t i = 0; i < rows; i += LANES) {
+            ptrdiff_t k = rows - i < LANES ? rows - i : LANES;
+            V column[FX_FEW + LANES];
+            OP(scaling) by = OP(scale_by)(factor + i, offset ? offset + i : NULL, k);
+            for (ptrdiff_t j = 0; j < n; ++j)
+                column[j] = OP(scaled)(OP(load)(e + i * n + j * LANES), &by, 1, offset != NULL);
+            for (ptrdiff_t j = n; j % LANES; ++j) column[j] = OP(set)(0);
+            KERNEL(few_store)(column, k, n, out + i * stride, stride);
+        }
+        return;
+    }
+    for (ptrdiff_t i = 0; i < rows; ++i) {
+        const REAL *row = e + i * e_stride;
+        REAL *to = out + i * stride;
+        OP(scaling) by = OP(scale_by)(factor + i, offset ? offset + i : NULL, 1);
+        if (offset)
+            KERNEL(scale_row)(row, n, &by, 1, 1, to);
+        else if (factor[i] < (double)SMALLEST_NORMAL)
+            KERNEL(scale_row)(row, n, &by, 1, 0, to);
+        else
+            KERNEL(scale_row)(row, n, &by, 0, 0, to);
+    }
+}
+
+/* weight * p (1 - p), p = inverse * e. Only the largest score can have p above 1/2: there 1 - p is the given
+   `not_top`; below, p - p^2 suffers less from the error of p than the product would. */
+typedef struct {
+    V least, inverse, not_top, weight;
+} OP(curving);
+
+static inline OP(curving) OP(curve_by)(const double *inverse, const double *not_top,
+                                       const double *weight, ptrdiff_t rows) {
+    REAL least[LANES], inverses[LANES], not_tops[LANES], weights[LANES];
+    for (ptrdiff_t i = 0; i < LANES; ++i) {
+        ptrdiff_t k = i < rows ? i : 0;
+        double product = inverse[k] * (weight[k] < 1.0 ? weight[k] : 1.0);
+        least[i] = (REAL)((double)SMALLEST_NORMAL / product);
+        inverses[i] = (REAL)inverse[k];
+        not_tops[i] = (REAL)not_top[k];
+        weights[i] = (REAL)weight[k];
+    }
+    OP(curving) by = {OP(load)(least), OP(load)(inverses), OP(load)(not_tops), OP(load)(weights)};
+    return by;
+}
+
+static inline V OP(curved)(V e, const OP(curving) *by) {
+    V p = OP(mul)(OP(keep)(OP(ge)(e, by->least), e), by->inverse);
+    V spread = OP(select)(OP(lt)(OP(set)(0.5), p), OP(mul)(p, by->not_top), OP(fnma)(p, p, p));
+    return OP(mul)(spread, by->weight);
+}
+
+static void KERNEL(rows_curvature)(const REAL *e, ptrdiff_t e_stride, ptrdiff_t rows, ptrdiff_t n,
+                                   const double *inverse, const double *not_top, const double *weight,
+                                   REAL *out, ptrdiff_t stride) {
+    if (n <= FX_FEW) {
+        for (ptrdiff_t i = 0; i < rows; i += LANES) {
+            ptrdiff_t k = rows - i < LANES ? rows - i : LANES;
+            V column[FX_FEW + LANES];
+            OP(curving) by = OP(curve_by)(inverse + i, not_top + i, weight + i, k);
+            for (ptrdiff_t j = 0; j < n; ++j)
+                column[j] = OP(curved)(OP(load)(e + i * n + j * LANES), &by);
+            for (ptrdiff_t j = n; j % LANES; ++j) column[j] = OP(set)(0);
+            KERNEL(few_store)(column, k, n, out + i * stride, stride);
+        }
+        return;
+    }
+    for (ptrdiff_t i = 0; i < rows; ++i) {
+        const REAL *row = e + i * e_stride;
+        REAL *to = out + i * stride;
+        OP(curving) by = OP(curve_by)(inverse + i, not_top + i, weight + i, 1);
+        ptrdiff_t j = 0;
+        for (; j + LANES <= n; j += LANES) OP(store)(to + j, OP(curved)(OP(load)(row + j), &by));
+        if (j < n)
+            OP(store_part)(to + j, OP(curved)(OP(load_part)(row + j, n - j, 0), &by), n - j);
+    }
+}
+
+/* (x - max) - log_total: both terms have the same sign, nothing cancels. */
+static void KERNEL(rows_subtract_max)(const REAL *x, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t n,
+                                      const double *max, const double *log_total, REAL *out,
+                                      ptrdiff_t out_stride) {
+    for (ptrdiff_t i = 0; i < rows; ++i) {
+        const REAL *row = x + i * stride;
+        REAL *to = out + i * out_stride;
+        V top = OP(set)((REAL)max[i]), total = OP(set)((REAL)log_total[i]);
+        for (ptrdiff_t j = 0; j < n; j += LANES) {
+            ptrdiff_t k = n - j < LANES ? n - j : LANES;
+            V score = OP(load_part)(row + j, k, 0);
+            V below = OP(keep)(OP(ne)(score, top), OP(sub)(score, top));
+            OP(store_part)(to + j, OP(sub)(below, total), k);
+        }
+    }
+}
+
+/* ---- dense targets ----------------------------------------------------------------------------------- */
+
+static void KERNEL(row_target)(const REAL *y, const REAL *x, ptrdiff_t n, REAL max, fx_target *out) {
+    V top = OP(set)(max), zero = OP(set)(0);
+    SUM sum = OP(sum_zero)(), margin = OP(sum_zero)();
+    ptrdiff_t count = 0, negative = 0, last = 0;
+    for (ptrdiff_t i = 0; i < n; i += LANES) {
+        ptrdiff_t k = n - i < LANES ? n - i : LANES;
+        V target = k == LANES ? OP(load)(y + i) : OP(load_part)(y + i, k, 0);
+        V score = k == LANES ? OP(load)(x + i) : OP(load_part)(x + i, k, 0);
+        M set = OP(ne)(target, zero);
+        int here = OP(count)(set);
+        if (here) {
+            V below = OP(keep)(OP(ne)(score, top), OP(sub)(top, score));
+            count += here;
+            last = i;
+            negative += OP(count)(OP(lt)(target, zero));
+            sum = OP(sum_add)(sum, target);
+            margin = OP(sum_fma)(margin, target, OP(keep)(set, below));
+        }
+    }
+    while (count && last + 1 < n && y[last] == 0) ++last;
+    double rest;
+    out->sum = OP(sum_total)(sum, &rest);
+    out->margin = OP(sum_total)(margin, &rest);
+    out->count = count;
+    out->last = last;
+    out->refused = negative || !(out->sum < INFINITY);
+}
+
+static void KERNEL(row_subtract)(REAL *out, const REAL *y, ptrdiff_t n, double weight) {
+    V w = OP(set)((REAL)weight);
+    for (ptrdiff_t i = 0; i < n; i += LANES) {
+        ptrdiff_t k = n - i < LANES ? n - i : LANES;
+        V difference = OP(fnma)(w, OP(load_part)(y + i, k, 0), OP(load_part)(out + i, k, 0));
+        OP(store_part)(out + i, difference, k);
+    }
+}
+
+/* ---- sigmoid ----------------------------------------------------------------------------------------- */
+
+/* expit(x) and expit(-x), and e = exp(-|x|). */
+typedef struct {
+    V e, p, q;
+} OP(logistic);
+
+static inline OP(logistic) OP(logistic_of)(V x) {
+    OP(logistic) at;
+    V one = OP(set)(1);
+    at.e = OP(exp_nonpositive)(OP(sub)(OP(set)(0), OP(abs)(x)));
+    V large = OP(div)(one, OP(add)(one, at.e));
+    V small = OP(div)(at.e, OP(add)(one, at.e));
+    M negative = OP(lt)(x, OP(set)(0));
+    at.p = OP(select)(negative, small, large);
+    at.q = OP(select)(negative, large, small);
+    return at;
+}
+
+static void KERNEL(expit)(const REAL *x, REAL *out, ptrdiff_t n) {
+    for (ptrdiff_t i = 0; i < n; i += LANES) {
+        ptrdiff_t k = n - i < LANES ? n - i : LANES;
+        V score = k == LANES ? OP(load)(x + i) : OP(load_part)(x + i, k, 0);
+        OP(store_part)(out + i, OP(logistic_of)(score).p, k);
+    }
+}
+
+static void KERNEL(log_expit)(const REAL *x, REAL *out, ptrdiff_t n) {
+    V zero = OP(set)(0);
+    for (ptrdiff_t i = 0; i < n; i += LANES) {
+        ptrdiff_t k = n - i < LANES ? n - i : LANES;
+        V score = k == LANES ? OP(load)(x + i) : OP(load_part)(x + i, k, 0);
+        V e = OP(exp_nonpositive)(OP(sub)(zero, OP(abs)(score)));
+        V below = OP(keep)(OP(lt)(score, zero), score);
+        OP(store_part)(out + i, OP(sub)(below, OP(log1p_unit)(e)), k);
+    }
+}
+
+/* With a = 1 - y and b = pos_weight * y:  loss = a softplus(x) + b softplus(-x), gradient = a p - b q,
+   curvature = (a + b) p q. Returns the sum of the losses; adds to *refused the targets outside [0, 1]. */
+static double KERNEL(sigmoid_loss)(const REAL *x, const REAL *y, ptrdiff_t n, const fx_sigmoid *options,
+                                   const REAL *weight, REAL *loss, REAL *grad, REAL *hess,
+                                   ptrdiff_t *refused) {
+    V zero = OP(set)(0), one = OP(set)(1);
+    V kept = OP(set)((REAL)(1.0 - options->smoothing)), mixed = OP(set)((REAL)(options->smoothing / 2));
+    V positive = OP(set)((REAL)options->pos_weight), scale = OP(set)((REAL)options->scale);
+    V least = OP(set)((REAL)((double)SMALLEST_NORMAL / options->scale));
+    SUM sum = OP(sum_zero)();
+    ptrdiff_t outside = 0;
+    REAL same[LANES];
+    OP(store)(same, OP(set)((REAL)options->weight));
+    for (ptrdiff_t i = 0; i < n; i += LANES) {
+        ptrdiff_t k = n - i < LANES ? n - i : LANES;
+        V score = k == LANES ? OP(load)(x + i) : OP(load_part)(x + i, k, 0);
+        V target = k == LANES ? OP(load)(y + i) : OP(load_part)(y + i, k, 0);
+        /* What is not an element has no weight. */
+        V w = OP(load_part)(weight ? weight + i : same, k, 0);
+        M counts = OP(ne)(w, zero);
+        outside += LANES - OP(count)(OP(ge)(target, zero)) + OP(count)(OP(lt)(one, target));
+        V a = OP(fma)(OP(sub)(one, target), kept, mixed);
+        V b = OP(mul)(OP(fma)(target, kept, mixed), positive);
+        OP(logistic) at = OP(logistic_of)(score);
+        V height = OP(abs)(score);
+        V slope = OP(select)(OP(lt)(zero, score), a, b);
+        V linear = OP(keep)(OP(ne)(slope, zero), OP(mul)(slope, height));
+        V value = OP(fma)(OP(add)(a, b), OP(log1p_unit)(at.e), linear);
+        value = OP(keep)(counts, OP(mul)(value, w));
+        sum = OP(sum_add)(sum, value);
+        if (loss) OP(store_part)(loss + i, value, k);
+        if (grad || hess) w = OP(mul)(w, scale);
+        if (grad) {
+            V g = OP(sub)(OP(mul)(a, at.p), OP(mul)(b, at.q));
+            g = OP(keep)(OP(not_lt)(OP(abs)(g), least), g);
+            OP(store_part)(grad + i, OP(keep)(counts, OP(mul)(g, w)), k);
+        }
+        if (hess) {
+            V h = OP(mul)(OP(mul)(OP(add)(a, b), at.p), at.q);
+            h = OP(keep)(OP(not_lt)(h, least), h);
+            OP(store_part)(hess + i, OP(keep)(counts, OP(mul)(h, w)), k);
+        }
+    }
+    *refused += outside;
+    double rest;
+    return OP(sum_total)(sum, &rest);
+}

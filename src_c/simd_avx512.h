@@ -1,0 +1,166 @@
+/* AVX-512 (F, BW, DQ, VL): sixteen floats or eight doubles a vector, comparisons give bit masks. */
+#ifndef FX_SIMD_AVX512_H
+#define FX_SIMD_AVX512_H
+
+#include <immintrin.h>
+#include <stddef.h>
+
+#define FX_ISA avx512
+#define F32_LANES 16
+#define F64_LANES 8
+
+typedef __m512 f32v;
+typedef __m512d f64v;
+typedef __mmask16 f32m;
+typedef __mmask8 f64m;
+
+/* Sums over rows of floats end in double: one accumulator for each half of the lanes. */
+typedef struct {
+    __m512d low, high;
+} f32s;
+
+static inline f32v f32_set(float a) { return _mm512_set1_ps(a); }
+static inline f64v f64_set(double a) { return _mm512_set1_pd(a); }
+static inline f32v f32_load(const float *p) { return _mm512_loadu_ps(p); }
+static inline f64v f64_load(const double *p) { return _mm512_loadu_pd(p); }
+static inline void f32_store(float *p, f32v a) { _mm512_storeu_ps(p, a); }
+static inline void f64_store(double *p, f64v a) { _mm512_storeu_pd(p, a); }
+
+static inline f32v f32_load_part(const float *p, ptrdiff_t k, float fill) {
+    return _mm512_mask_loadu_ps(_mm512_set1_ps(fill), (__mmask16)((1u << k) - 1u), p);
+}
+static inline f64v f64_load_part(const double *p, ptrdiff_t k, double fill) {
+    return _mm512_mask_loadu_pd(_mm512_set1_pd(fill), (__mmask8)((1u << k) - 1u), p);
+}
+static inline void f32_store_part(float *p, f32v a, ptrdiff_t k) {
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << k) - 1u), a);
+}
+static inline void f64_store_part(double *p, f64v a, ptrdiff_t k) {
+    _mm512_mask_storeu_pd(p, (__mmask8)((1u << k) - 1u), a);
+}
+
+static inline f32v f32_add(f32v a, f32v b) { return _mm512_add_ps(a, b); }
+static inline f64v f64_add(f64v a, f64v b) { return _mm512_add_pd(a, b); }
+static inline f32v f32_sub(f32v a, f32v b) { return _mm512_sub_ps(a, b); }
+static inline f64v f64_sub(f64v a, f64v b) { return _mm512_sub_pd(a, b); }
+static inline f32v f32_mul(f32v a, f32v b) { return _mm512_mul_ps(a, b); }
+static inline f64v f64_mul(f64v a, f64v b) { return _mm512_mul_pd(a, b); }
+static inline f32v f32_div(f32v a, f32v b) { return _mm512_div_ps(a, b); }
+static inline f64v f64_div(f64v a, f64v b) { return _mm512_div_pd(a, b); }
+static inline f32v f32_fma(f32v a, f32v b, f32v c) { return _mm512_fmadd_ps(a, b, c); }
+static inline f64v f64_fma(f64v a, f64v b, f64v c) { return _mm512_fmadd_pd(a, b, c); }
+static inline f32v f32_fnma(f32v a, f32v b, f32v c) { return _mm512_fnmadd_ps(a, b, c); }
+static inline f64v f64_fnma(f64v a, f64v b, f64v c) { return _mm512_fnmadd_pd(a, b, c); }
+/* n - q d, exactly */
+static inline f64v f64_remainder(f64v n, f64v q, f64v d) { return _mm512_fnmadd_pd(q, d, n); }
+static inline f32v f32_max(f32v a, f32v b) { return _mm512_max_ps(a, b); }
+static inline f64v f64_max(f64v a, f64v b) { return _mm512_max_pd(a, b); }
+static inline f32v f32_abs(f32v a) { return _mm512_abs_ps(a); }
+static inline f64v f64_abs(f64v a) { return _mm512_abs_pd(a); }
+
+static inline f32m f32_lt(f32v a, f32v b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
+static inline f64m f64_lt(f64v a, f64v b) { return _mm512_cmp_pd_mask(a, b, _CMP_LT_OQ); }
+static inline f32m f32_ge(f32v a, f32v b) { return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }
+static inline f64m f64_ge(f64v a, f64v b) { return _mm512_cmp_pd_mask(a, b, _CMP_GE_OQ); }
+static inline f32m f32_not_lt(f32v a, f32v b) { return _mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ); }
+static inline f64m f64_not_lt(f64v a, f64v b) { return _mm512_cmp_pd_mask(a, b, _CMP_NLT_UQ); }
+static inline f32m f32_ne(f32v a, f32v b) { return _mm512_cmp_ps_mask(a, b, _CMP_NEQ_UQ); }
+static inline f64m f64_ne(f64v a, f64v b) { return _mm512_cmp_pd_mask(a, b, _CMP_NEQ_UQ); }
+static inline f32v f32_keep(f32m m, f32v a) { return _mm512_maskz_mov_ps(m, a); }
+static inline f64v f64_keep(f64m m, f64v a) { return _mm512_maskz_mov_pd(m, a); }
+static inline f32v f32_select(f32m m, f32v a, f32v b) { return _mm512_mask_mov_ps(b, m, a); }
+static inline f64v f64_select(f64m m, f64v a, f64v b) { return _mm512_mask_mov_pd(b, m, a); }
+static inline int f32_count(f32m m) { return __builtin_popcount(m); }
+static inline int f64_count(f64m m) { return __builtin_popcount(m); }
+
+static inline f32v f32_scale2(f32v a, f32v n) { return _mm512_scalef_ps(a, n); }
+static inline f64v f64_scale2(f64v a, f64v n) { return _mm512_scalef_pd(a, n); }
+static inline f64v f64_exponent(f64v a) { return _mm512_getexp_pd(a); }
+static inline f64v f64_mantissa(f64v a) {
+    return _mm512_getmant_pd(a, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_zero);
+}
+
+static inline float f32_max_lane(f32v a) { return _mm512_reduce_max_ps(a); }
+static inline double f64_max_lane(f64v a) { return _mm512_reduce_max_pd(a); }
+
+static inline f32s f32_sum_zero(void) {
+    f32s s = {_mm512_setzero_pd(), _mm512_setzero_pd()};
+    return s;
+}
+static inline f32s f32_sum_add(f32s s, f32v a) {
+    s.low = _mm512_add_pd(s.low, _mm512_cvtps_pd(_mm512_castps512_ps256(a)));
+    s.high = _mm512_add_pd(s.high, _mm512_cvtps_pd(_mm512_extractf32x8_ps(a, 1)));
+    return s;
+}
+/* The product of two floats is exact in double. */
+static inline f32s f32_sum_fma(f32s s, f32v a, f32v b) {
+    s.low = _mm512_fmadd_pd(_mm512_cvtps_pd(_mm512_castps512_ps256(a)),
+                            _mm512_cvtps_pd(_mm512_castps512_ps256(b)), s.low);
+    s.high = _mm512_fmadd_pd(_mm512_cvtps_pd(_mm512_extractf32x8_ps(a, 1)),
+                             _mm512_cvtps_pd(_mm512_extractf32x8_ps(b, 1)), s.high);
+    return s;
+}
+/* Lane by lane; what doubles round off is of no use to floats. */
+static inline void f32_sum_store(f32s s, double *p, double *rest) {
+    (void)rest;
+    _mm512_storeu_pd(p, s.low);
+    _mm512_storeu_pd(p + 8, s.high);
+}
+
+/* Rows to columns: pairs of lanes, then quadruples, then the four 128-bit quarters. */
+static inline void f32_transpose(f32v t[16]) {
+    f32v u[16];
+    for (int i = 0; i < 16; i += 2) {
+        u[i] = _mm512_unpacklo_ps(t[i], t[i + 1]);
+        u[i + 1] = _mm512_unpackhi_ps(t[i], t[i + 1]);
+    }
+    for (int i = 0; i < 16; i += 4) {
+        t[i] = _mm512_shuffle_ps(u[i], u[i + 2], 0x44);
+        t[i + 1] = _mm512_shuffle_ps(u[i], u[i + 2], 0xee);
+        t[i + 2] = _mm512_shuffle_ps(u[i + 1], u[i + 3], 0x44);
+        t[i + 3] = _mm512_shuffle_ps(u[i + 1], u[i + 3], 0xee);
+    }
+    for (int i = 0; i < 4; ++i) {
+        u[i] = _mm512_shuffle_f32x4(t[i], t[i + 4], 0x88);
+        u[i + 4] = _mm512_shuffle_f32x4(t[i], t[i + 4], 0xdd);
+        u[i + 8] = _mm512_shuffle_f32x4(t[i + 8], t[i + 12], 0x88);
+        u[i + 12] = _mm512_shuffle_f32x4(t[i + 8], t[i + 12], 0xdd);
+    }
+    for (int i = 0; i < 4; ++i) {
+        t[i] = _mm512_shuffle_f32x4(u[i], u[i + 8], 0x88);
+        t[i + 8] = _mm512_shuffle_f32x4(u[i], u[i + 8], 0xdd);
+        t[i + 4] = _mm512_shuffle_f32x4(u[i + 4], u[i + 12], 0x88);
+        t[i + 12] = _mm512_shuffle_f32x4(u[i + 4], u[i + 12], 0xdd);
+    }
+}
+
+static inline void f64_transpose(f64v t[8]) {
+    f64v u[8];
+    for (int i = 0; i < 8; i += 2) {
+        u[i] = _mm512_unpacklo_pd(t[i], t[i + 1]);
+        u[i + 1] = _mm512_unpackhi_pd(t[i], t[i + 1]);
+    }
+    for (int i = 0; i < 2; ++i) {
+        t[i] = _mm512_shuffle_f64x2(u[i], u[i + 2], 0x88);
+        t[i + 2] = _mm512_shuffle_f64x2(u[i], u[i + 2], 0xdd);
+        t[i + 4] = _mm512_shuffle_f64x2(u[i + 4], u[i + 6], 0x88);
+        t[i + 6] = _mm512_shuffle_f64x2(u[i + 4], u[i + 6], 0xdd);
+    }
+    for (int i = 0; i < 2; ++i) {
+        u[i] = _mm512_shuffle_f64x2(t[i], t[i + 4], 0x88);
+        u[i + 4] = _mm512_shuffle_f64x2(t[i], t[i + 4], 0xdd);
+        u[i + 2] = _mm512_shuffle_f64x2(t[i + 2], t[i + 6], 0x88);
+        u[i + 6] = _mm512_shuffle_f64x2(t[i + 2], t[i + 6], 0xdd);
+    }
+    for (int i = 0; i < 8; ++i) t[i] = u[i];
+}
+
+#define FX_HALF_LANES 16
+static inline f32v f16_load(const unsigned short *p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+}
+static inline void f16_store(unsigned short *p, f32v a) {
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
+}
+
+#endif

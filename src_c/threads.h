@@ -1,0 +1,30 @@
+/* What the row loops need of OpenMP and of fork, where there is neither as well. */
+#ifndef FX_THREADS_H
+#define FX_THREADS_H
+
+#ifdef _OPENMP
+#include <omp.h>
+static inline int fx_max_threads(void) { return omp_get_max_threads(); }
+static inline int fx_in_parallel(void) { return omp_in_parallel(); }
+#define FX_OPENMP _OPENMP
+#else
+static inline int fx_max_threads(void) { return 1; }
+static inline int fx_in_parallel(void) { return 0; }
+#define FX_OPENMP 0
+#endif
+
+#if defined(__unix__) || defined(__APPLE__)
+#include <pthread.h>
+/* libgomp hangs in a child forked after its parent used it: there the library runs serially. */
+static inline void fx_at_fork(void (*in_child)(void)) { pthread_atfork(0, 0, in_child); }
+#else
+static inline void fx_at_fork(void (*in_child)(void)) { (void)in_child; }
+#endif
+
+#ifdef __VERSION__
+#define FX_COMPILER __VERSION__
+#else
+#define FX_COMPILER "unknown"
+#endif
+
+#endif
