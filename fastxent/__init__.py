@@ -1,0 +1,31 @@
+"""Cross-entropy on the CPU for NumPy and SciPy: exact, and at memory speed."""
+
+try:
+    from fastxent import _kernels
+except ModuleNotFoundError as error:  # pragma: no cover - only in a checkout that is not built
+    if error.name != "fastxent._kernels":
+        raise
+    raise ImportError(
+        "this is fastxent's source folder, not the built package: run `make build`, or start Python elsewhere"
+    ) from None
+
+from fastxent._info import __version__, info
+from fastxent._kernels import isa, set_isa, set_num_threads
+from fastxent.sigmoid import sigmoid_cross_entropy
+from fastxent.softmax import softmax_cross_entropy
+from fastxent.special import expit, log_expit, log_softmax, logsumexp, softmax
+
+__all__ = [
+    "__version__",
+    "expit",
+    "info",
+    "isa",
+    "log_expit",
+    "log_softmax",
+    "logsumexp",
+    "set_isa",
+    "set_num_threads",
+    "sigmoid_cross_entropy",
+    "softmax",
+    "softmax_cross_entropy",
+]

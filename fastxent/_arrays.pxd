@@ -1,0 +1,31 @@
+# Arrays as the row loops see them: any strides, any storage, read and written by blocks of rows.
+from fastxent._kernels cimport Table, real
+
+cdef enum Storage:
+    FLOAT64, FLOAT32, FLOAT16, BFLOAT16, INT8, INT16, INT32, INT64, UINT8, UINT16, UINT32, UINT64
+
+# Row r starts at data + (r / inner) * outer_stride + (r % inner) * inner_stride; strides in bytes.
+cdef struct Rows:
+    char *data
+    Storage storage
+    Py_ssize_t inner
+    Py_ssize_t outer_stride
+    Py_ssize_t inner_stride
+    Py_ssize_t class_stride
+
+# A one-dimensional array of integers.
+cdef struct Integers:
+    char *data
+    Storage storage
+    Py_ssize_t stride
+
+cdef Rows rows_of(object array)
+cdef Integers integers_of(object array)
+cdef Storage storage_of(object dtype) except *
+cdef long long read_integer(const Integers *array, Py_ssize_t i) noexcept nogil
+cdef bint is_direct(const Rows *rows, real *like) noexcept nogil
+cdef real *direct_rows(const Rows *rows, Py_ssize_t first, Py_ssize_t count, real *like) noexcept nogil
+cdef void read_rows(Table k, const Rows *rows, Py_ssize_t first, Py_ssize_t count, Py_ssize_t n,
+                    real *out) noexcept nogil
+cdef void write_rows(Table k, const Rows *rows, Py_ssize_t first, Py_ssize_t count, Py_ssize_t n,
+                     const real *values) noexcept nogil

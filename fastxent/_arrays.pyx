@@ -1,0 +1,241 @@
+"""Arrays as the row loops see them: any strides, any storage, read and written by blocks of rows."""
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+
+cimport numpy as cnp
+import numpy as np
+
+cnp.import_array()
+
+ctypedef fused number:
+    int8_t
+    int16_t
+    int32_t
+    int64_t
+    uint8_t
+    uint16_t
+    uint32_t
+    uint64_t
+    float
+    double
+
+cdef dict STORAGES = {
+    np.dtype(np.float64): FLOAT64, np.dtype(np.float32): FLOAT32, np.dtype(np.float16): FLOAT16,
+    np.dtype(np.int8): INT8, np.dtype(np.int16): INT16, np.dtype(np.int32): INT32, np.dtype(np.int64): INT64,
+    np.dtype(np.uint8): UINT8, np.dtype(np.uint16): UINT16, np.dtype(np.uint32): UINT32,
+    np.dtype(np.uint64): UINT64, np.dtype(np.bool_): UINT8,
+}
+
+
+cdef Storage storage_of(object dtype) except *:
+    code = STORAGES.get(dtype)
+    if code is None:
+        if dtype.name == "bfloat16":
+            code = BFLOAT16
+        elif dtype.kind in "iu":
+            # long and long long are two dtypes of one size.
+            code = STORAGES[np.dtype(f"{dtype.kind}{dtype.itemsize}")]
+        else:
+            raise TypeError(f"no kernels for {dtype}")
+    return <Storage><int>code
+
+
+cdef Rows rows_of(object array):
+    """Of an array (rows, n), or (outer, inner, n) taken as outer * inner rows."""
+    cdef cnp.ndarray a = array
+    cdef Rows rows
+    rows.data = <char *>cnp.PyArray_DATA(a)
+    rows.storage = storage_of(a.dtype)
+    if cnp.PyArray_NDIM(a) == 2:
+        rows.inner = max(1, cnp.PyArray_DIM(a, 0))
+        rows.outer_stride = 0
+        rows.inner_stride = cnp.PyArray_STRIDE(a, 0)
+        rows.class_stride = cnp.PyArray_STRIDE(a, 1)
+    else:
+        rows.inner = max(1, cnp.PyArray_DIM(a, 1))
+        rows.outer_stride = cnp.PyArray_STRIDE(a, 0)
+        rows.inner_stride = cnp.PyArray_STRIDE(a, 1)
+        rows.class_stride = cnp.PyArray_STRIDE(a, 2)
+    return rows
+
+
+cdef Integers integers_of(object array):
+    cdef cnp.ndarray a = array
+    cdef Integers integers
+    integers.data = <char *>cnp.PyArray_DATA(a)
+    integers.storage = storage_of(a.dtype)
+    integers.stride = cnp.PyArray_STRIDE(a, 0)
+    return integers
+
+
+cdef long long read_integer(const Integers *array, Py_ssize_t i) noexcept nogil:
+    """An element; a uint64 too large for int64 comes out negative."""
+    cdef const char *p = array.data + i * array.stride
+    if array.storage == INT64 or array.storage == UINT64:
+        return (<const int64_t *>p)[0]
+    if array.storage == INT32:
+        return (<const int32_t *>p)[0]
+    if array.storage == UINT8:
+        return (<const uint8_t *>p)[0]
+    if array.storage == INT16:
+        return (<const int16_t *>p)[0]
+    if array.storage == INT8:
+        return (<const int8_t *>p)[0]
+    if array.storage == UINT16:
+        return (<const uint16_t *>p)[0]
+    return (<const uint32_t *>p)[0]
+
+
+cdef bint is_direct(const Rows *rows, real *like) noexcept nogil:
+    """Whether rows are contiguous arrays of the computing type; `like` only tells the type."""
+    cdef Storage own
+    if real is float:
+        own = FLOAT32
+    else:
+        own = FLOAT64
+    return (rows.storage == own and rows.class_stride == <Py_ssize_t>sizeof(real)
+            and rows.inner_stride % <Py_ssize_t>sizeof(real) == 0)
+
+
+cdef inline char *row_start(const Rows *rows, Py_ssize_t row) noexcept nogil:
+    return rows.data + (row // rows.inner) * rows.outer_stride + (row % rows.inner) * rows.inner_stride
+
+
+cdef real *direct_rows(const Rows *rows, Py_ssize_t first, Py_ssize_t count, real *like) noexcept nogil:
+    """The rows themselves, inner_stride apart, or NULL where they must be read and written by copies."""
+    if not is_direct(rows, like) or first % rows.inner + count > rows.inner:
+        return NULL
+    return <real *>row_start(rows, first)
+
+
+cdef void gather(const char *source, Py_ssize_t row_stride, Py_ssize_t class_stride, Py_ssize_t count,
+                 Py_ssize_t n, real *out, number like) noexcept nogil:
+    cdef Py_ssize_t i, j
+    if -class_stride < row_stride < class_stride:
+        # Rows are neighbours in memory: class by class, so that a cache line is used whole.
+        for j in range(n):
+            for i in range(count):
+                out[i * n + j] = <real>(<const number *>(source + i * row_stride + j * class_stride))[0]
+    else:
+        for i in range(count):
+            for j in range(n):
+                out[i * n + j] = <real>(<const number *>(source + i * row_stride + j * class_stride))[0]
+
+
+cdef void scatter(char *target, Py_ssize_t row_stride, Py_ssize_t class_stride, Py_ssize_t count, Py_ssize_t n,
+                  const real *values, number like) noexcept nogil:
+    cdef Py_ssize_t i, j
+    if -class_stride < row_stride < class_stride:
+        for j in range(n):
+            for i in range(count):
+                (<number *>(target + i * row_stride + j * class_stride))[0] = <number>values[i * n + j]
+    else:
+        for i in range(count):
+            for j in range(n):
+                (<number *>(target + i * row_stride + j * class_stride))[0] = <number>values[i * n + j]
+
+
+cdef inline float from_bfloat16(uint16_t half) noexcept nogil:
+    cdef uint32_t bits = <uint32_t>half << 16
+    cdef float value
+    memcpy(&value, &bits, sizeof(value))
+    return value
+
+
+cdef inline uint16_t to_bfloat16(float value) noexcept nogil:
+    """Rounded to nearest, ties to even; a NaN stays one."""
+    cdef uint32_t bits
+    memcpy(&bits, &value, sizeof(bits))
+    if value != value:
+        return <uint16_t>(bits >> 16 | 0x40)
+    return <uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16)
+
+
+cdef void read_halves(Table k, const Rows *rows, const char *source, Py_ssize_t count, Py_ssize_t n,
+                      real *out) noexcept nogil:
+    cdef Py_ssize_t i, j
+    cdef uint16_t half
+    cdef float value
+    for i in range(count):
+        if rows.storage == FLOAT16 and rows.class_stride == 2 and real is float:
+            k.f32.from_f16(<const uint16_t *>(source + i * rows.inner_stride), <float *>(out + i * n), n)
+            continue
+        for j in range(n):
+            half = (<const uint16_t *>(source + i * rows.inner_stride + j * rows.class_stride))[0]
+            if rows.storage == FLOAT16:
+                k.f32.from_f16(&half, &value, 1)
+            else:
+                value = from_bfloat16(half)
+            out[i * n + j] = value
+
+
+cdef void write_halves(Table k, const Rows *rows, char *target, Py_ssize_t count, Py_ssize_t n,
+                       const real *values) noexcept nogil:
+    cdef Py_ssize_t i, j
+    cdef uint16_t half
+    cdef float value
+    for i in range(count):
+        if rows.storage == FLOAT16 and rows.class_stride == 2 and real is float:
+            k.f32.to_f16(<const float *>(values + i * n), <uint16_t *>(target + i * rows.inner_stride), n)
+            continue
+        for j in range(n):
+            value = <float>values[i * n + j]
+            if rows.storage == FLOAT16:
+                k.f32.to_f16(&value, &half, 1)
+            else:
+                half = to_bfloat16(value)
+            (<uint16_t *>(target + i * rows.inner_stride + j * rows.class_stride))[0] = half
+
+
+cdef void read_rows(Table k, const Rows *rows, Py_ssize_t first, Py_ssize_t count, Py_ssize_t n,
+                    real *out) noexcept nogil:
+    """Copy rows into a contiguous block, converted to the computing type."""
+    cdef Py_ssize_t row_stride = rows.inner_stride, class_stride = rows.class_stride, here
+    cdef const char *source
+    while count > 0:
+        source = row_start(rows, first)
+        here = min(count, rows.inner - first % rows.inner)
+        if rows.storage == FLOAT64:
+            gather(source, row_stride, class_stride, here, n, out, <double>0)
+        elif rows.storage == FLOAT32:
+            gather(source, row_stride, class_stride, here, n, out, <float>0)
+        elif rows.storage == FLOAT16 or rows.storage == BFLOAT16:
+            read_halves(k, rows, source, here, n, out)
+        elif rows.storage == INT64:
+            gather(source, row_stride, class_stride, here, n, out, <int64_t>0)
+        elif rows.storage == INT32:
+            gather(source, row_stride, class_stride, here, n, out, <int32_t>0)
+        elif rows.storage == INT16:
+            gather(source, row_stride, class_stride, here, n, out, <int16_t>0)
+        elif rows.storage == INT8:
+            gather(source, row_stride, class_stride, here, n, out, <int8_t>0)
+        elif rows.storage == UINT64:
+            gather(source, row_stride, class_stride, here, n, out, <uint64_t>0)
+        elif rows.storage == UINT32:
+            gather(source, row_stride, class_stride, here, n, out, <uint32_t>0)
+        elif rows.storage == UINT16:
+            gather(source, row_stride, class_stride, here, n, out, <uint16_t>0)
+        else:
+            gather(source, row_stride, class_stride, here, n, out, <uint8_t>0)
+        first += here
+        count -= here
+        out += here * n
+
+
+cdef void write_rows(Table k, const Rows *rows, Py_ssize_t first, Py_ssize_t count, Py_ssize_t n,
+                     const real *values) noexcept nogil:
+    """Copy a contiguous block into floating-point rows, converted to their storage."""
+    cdef Py_ssize_t row_stride = rows.inner_stride, class_stride = rows.class_stride, here
+    cdef char *target
+    while count > 0:
+        target = row_start(rows, first)
+        here = min(count, rows.inner - first % rows.inner)
+        if rows.storage == FLOAT64:
+            scatter(target, row_stride, class_stride, here, n, values, <double>0)
+        elif rows.storage == FLOAT32:
+            scatter(target, row_stride, class_stride, here, n, values, <float>0)
+        else:
+            write_halves(k, rows, target, here, n, values)
+        first += here
+        count -= here
+        values += here * n

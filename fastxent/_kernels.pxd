@@ -1,0 +1,158 @@
+# The function table of the kernels, and wrappers that pick the element type: the only place that says f32 or f64.
+from libc.stdint cimport uint16_t
+
+cdef extern from "kernels.h" nogil:
+    enum:
+        FX_FEW
+    Py_ssize_t FX_FEW_SIZE(Py_ssize_t rows, Py_ssize_t n)
+
+    ctypedef struct fx_rows:
+        double *max
+        double *ties
+        double *others
+        double *rest
+        double *stored
+        double *margins
+        double *classes
+
+    ctypedef struct fx_target:
+        double sum
+        double margin
+        Py_ssize_t count
+        Py_ssize_t last
+        int refused
+
+    ctypedef struct fx_sigmoid:
+        double weight
+        double scale
+        double smoothing
+        double pos_weight
+
+    ctypedef struct fx_f32_kernels:
+        void (*rows_expsum)(const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, float *, Py_ssize_t,
+                            const fx_rows *) noexcept nogil
+        void (*rows_scale)(const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *,
+                           const double *, float *, Py_ssize_t) noexcept nogil
+        void (*rows_curvature)(const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *,
+                               const double *, const double *, float *, Py_ssize_t) noexcept nogil
+        void (*rows_subtract_max)(const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *,
+                                  const double *, float *, Py_ssize_t) noexcept nogil
+        void (*row_target)(const float *, const float *, Py_ssize_t, float, fx_target *) noexcept nogil
+        void (*row_subtract)(float *, const float *, Py_ssize_t, double) noexcept nogil
+        void (*expit)(const float *, float *, Py_ssize_t) noexcept nogil
+        void (*log_expit)(const float *, float *, Py_ssize_t) noexcept nogil
+        double (*sigmoid_loss)(const float *, const float *, Py_ssize_t, const fx_sigmoid *, const float *,
+                               float *, float *, float *, Py_ssize_t *) noexcept nogil
+        void (*from_f16)(const uint16_t *, float *, Py_ssize_t) noexcept nogil
+        void (*to_f16)(const float *, uint16_t *, Py_ssize_t) noexcept nogil
+
+    ctypedef struct fx_f64_kernels:
+        void (*rows_expsum)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, double *, Py_ssize_t,
+                            const fx_rows *) noexcept nogil
+        void (*rows_scale)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *,
+                           const double *, double *, Py_ssize_t) noexcept nogil
+        void (*rows_curvature)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *,
+                               const double *, const double *, double *, Py_ssize_t) noexcept nogil
+        void (*rows_subtract_max)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *,
+                                  const double *, double *, Py_ssize_t) noexcept nogil
+        void (*row_target)(const double *, const double *, Py_ssize_t, double, fx_target *) noexcept nogil
+        void (*row_subtract)(double *, const double *, Py_ssize_t, double) noexcept nogil
+        void (*expit)(const double *, double *, Py_ssize_t) noexcept nogil
+        void (*log_expit)(const double *, double *, Py_ssize_t) noexcept nogil
+        double (*sigmoid_loss)(const double *, const double *, Py_ssize_t, const fx_sigmoid *,
+                               const double *, double *, double *, double *, Py_ssize_t *) noexcept nogil
+        void (*exp)(const double *, double *, Py_ssize_t) noexcept nogil
+        void (*log1p)(const double *, double *, double *, Py_ssize_t) noexcept nogil
+        double (*sum)(const double *, Py_ssize_t) noexcept nogil
+
+    ctypedef struct fx_table:
+        const char *isa
+        fx_f32_kernels f32
+        fx_f64_kernels f64
+
+    int fx_tables(const fx_table **tables, int room)
+
+ctypedef fused real:
+    float
+    double
+
+ctypedef const fx_table *Table
+
+# Chosen at import and by set_isa(); read it once per call.
+cdef Table active
+
+# How many threads to use for `work` elements: what was asked for (0: the default), less where work is small.
+cdef int threads_for(object n_threads, Py_ssize_t work) except -1
+
+
+cdef inline void rows_expsum(Table k, const real *x, Py_ssize_t stride, Py_ssize_t rows, Py_ssize_t n, real *e,
+                             Py_ssize_t e_stride, const fx_rows *out) noexcept nogil:
+    if real is float:
+        k.f32.rows_expsum(x, stride, rows, n, e, e_stride, out)
+    else:
+        k.f64.rows_expsum(x, stride, rows, n, e, e_stride, out)
+
+
+cdef inline void rows_scale(Table k, const real *e, Py_ssize_t e_stride, Py_ssize_t rows, Py_ssize_t n,
+                            const double *factor, const double *offset, real *out,
+                            Py_ssize_t stride) noexcept nogil:
+    if real is float:
+        k.f32.rows_scale(e, e_stride, rows, n, factor, offset, out, stride)
+    else:
+        k.f64.rows_scale(e, e_stride, rows, n, factor, offset, out, stride)
+
+
+cdef inline void rows_curvature(Table k, const real *e, Py_ssize_t e_stride, Py_ssize_t rows, Py_ssize_t n,
+                                const double *inverse, const double *not_top, const double *weight, real *out,
+                                Py_ssize_t stride) noexcept nogil:
+    if real is float:
+        k.f32.rows_curvature(e, e_stride, rows, n, inverse, not_top, weight, out, stride)
+    else:
+        k.f64.rows_curvature(e, e_stride, rows, n, inverse, not_top, weight, out, stride)
+
+
+cdef inline void rows_subtract_max(Table k, const real *x, Py_ssize_t stride, Py_ssize_t rows, Py_ssize_t n,
+                                   const double *max, const double *log_total, real *out,
+                                   Py_ssize_t out_stride) noexcept nogil:
+    if real is float:
+        k.f32.rows_subtract_max(x, stride, rows, n, max, log_total, out, out_stride)
+    else:
+        k.f64.rows_subtract_max(x, stride, rows, n, max, log_total, out, out_stride)
+
+
+cdef inline void row_target(Table k, const real *y, const real *x, Py_ssize_t n, double max,
+                            fx_target *out) noexcept nogil:
+    if real is float:
+        k.f32.row_target(y, x, n, <float>max, out)
+    else:
+        k.f64.row_target(y, x, n, max, out)
+
+
+cdef inline void row_subtract(Table k, real *out, const real *y, Py_ssize_t n, double weight) noexcept nogil:
+    if real is float:
+        k.f32.row_subtract(out, y, n, weight)
+    else:
+        k.f64.row_subtract(out, y, n, weight)
+
+
+cdef inline void row_expit(Table k, const real *x, real *out, Py_ssize_t n) noexcept nogil:
+    if real is float:
+        k.f32.expit(x, out, n)
+    else:
+        k.f64.expit(x, out, n)
+
+
+cdef inline void row_log_expit(Table k, const real *x, real *out, Py_ssize_t n) noexcept nogil:
+    if real is float:
+        k.f32.log_expit(x, out, n)
+    else:
+        k.f64.log_expit(x, out, n)
+
+
+cdef inline double sigmoid_loss(Table k, const real *x, const real *y, Py_ssize_t n, const fx_sigmoid *options,
+                                const real *weight, real *loss, real *grad, real *hess,
+                                Py_ssize_t *refused) noexcept nogil:
+    if real is float:
+        return k.f32.sigmoid_loss(x, y, n, options, weight, loss, grad, hess, refused)
+    else:
+        return k.f64.sigmoid_loss(x, y, n, options, weight, loss, grad, hess, refused)

@@ -1,0 +1,205 @@
+"""Instruction sets and threads: which function table is in use, how many threads a call gets."""
+import os
+
+cdef extern from "threads.h" nogil:
+    int fx_max_threads()
+    int fx_in_parallel()
+    void fx_at_fork(void (*in_child)() noexcept nogil)
+    const char *FX_COMPILER
+    const char *FX_FLAGS
+    const char *FX_VERSION
+    int FX_OPENMP
+
+VERSION = FX_VERSION.decode()
+
+# A thread is worth its start from about ten microseconds of work on.
+cdef Py_ssize_t work_per_thread = 16384
+
+cdef const fx_table *tables[4]
+cdef int n_tables = fx_tables(tables, 4)
+cdef int forked = 0
+cdef int cpu_limit = 0
+cdef int default_threads = 0
+
+
+cdef void after_fork() noexcept nogil:
+    global forked
+    forked = 1
+
+
+fx_at_fork(after_fork)
+
+
+def available_isas():
+    """Names of the instruction sets that this machine has kernels for, best first."""
+    return tuple([tables[i].isa.decode() for i in range(n_tables)])
+
+
+def isa():
+    """The instruction set in use: "avx512", "avx2", "neon" or "scalar".
+
+    Examples
+    --------
+    >>> import fastxent as fx
+    >>> fx.isa() in fx.info()["isas"]
+    True
+    """
+    return active.isa.decode()
+
+
+def set_isa(name):
+    """Use the kernels of another instruction set from the next call on, in every thread.
+
+    Parameters
+    ----------
+    name : str
+        One of ``fastxent.info()["isas"]``, or "auto" for the best one.
+
+    Returns
+    -------
+    str
+        The instruction set that was in use before.
+
+    Raises
+    ------
+    ValueError
+        This machine has no such instruction set.
+
+    Examples
+    --------
+    >>> import fastxent as fx
+    >>> before = fx.set_isa("scalar")
+    >>> fx.isa()
+    'scalar'
+    >>> _ = fx.set_isa(before)
+    """
+    global active
+    before = isa()
+    if name == "auto":
+        active = tables[0]
+        return before
+    for i in range(n_tables):
+        if tables[i].isa.decode() == name:
+            active = tables[i]
+            return before
+    raise ValueError(f"no kernels for {name!r} here: choose one of {', '.join(available_isas())} or auto")
+
+
+def _cgroup_cpus():
+    """Whole processors that the control group of this process may use, or 0 where there is no limit."""
+    limits = []
+    try:
+        with open("/proc/self/cgroup") as file:
+            groups = [line.rstrip("\n").split(":", 2) for line in file]
+    except OSError:
+        return 0
+    for _, controllers, path in groups:
+        if controllers == "":
+            # Version 2: the limit of every ancestor holds as well.
+            parts = path.strip("/").split("/") if path.strip("/") else []
+            for depth in range(len(parts) + 1):
+                limits.append((os.path.join("/sys/fs/cgroup", *parts[:depth], "cpu.max"), None))
+        elif "cpu" in controllers.split(","):
+            for base in (os.path.join("/sys/fs/cgroup/cpu", path.lstrip("/")), "/sys/fs/cgroup/cpu"):
+                limits.append((os.path.join(base, "cpu.cfs_quota_us"), os.path.join(base, "cpu.cfs_period_us")))
+    cpus = []
+    for quota_file, period_file in limits:
+        try:
+            with open(quota_file) as file:
+                words = file.read().split()
+            if period_file is not None:
+                with open(period_file) as file:
+                    words += file.read().split()
+            if words[0] not in ("max", "-1"):
+                cpus.append(max(1, -(-int(words[0]) // int(words[1]))))
+        except (OSError, ValueError, IndexError):
+            continue
+    return min(cpus, default=0)
+
+
+def _cpu_limit():
+    """Processors that affinity and control group leave to this process."""
+    try:
+        cpus = len(os.sched_getaffinity(0))
+    except AttributeError:
+        cpus = os.cpu_count() or 1
+    return min(cpus, _cgroup_cpus() or cpus)
+
+
+def set_num_threads(n_threads):
+    """Set how many threads calls without ``n_threads`` use.
+
+    Parameters
+    ----------
+    n_threads : int or None
+        At least 1; None for the default, which is OpenMP's own number (``OMP_NUM_THREADS``, or what
+        threadpoolctl set) capped by the processors that affinity and control group leave to the process.
+
+    Returns
+    -------
+    int or None
+        The setting before.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Not an integer; less than 1.
+
+    Examples
+    --------
+    >>> import fastxent as fx
+    >>> before = fx.set_num_threads(1)
+    >>> fx.info()["threads"]
+    1
+    >>> _ = fx.set_num_threads(before)
+    """
+    global default_threads
+    before = default_threads or None
+    default_threads = 0 if n_threads is None else checked_threads(n_threads)
+    return before
+
+
+cdef int checked_threads(object n_threads) except -1:
+    if isinstance(n_threads, bool) or not hasattr(n_threads, "__index__"):
+        raise TypeError(f"n_threads is {n_threads!r}: give an integer of at least 1, or None")
+    cdef object number = n_threads.__index__()
+    if not 1 <= number <= 65536:
+        raise ValueError(f"n_threads is {number}: give an integer from 1 to 65536, or None")
+    return number
+
+
+cdef int threads_for(object n_threads, Py_ssize_t work) except -1:
+    cdef Py_ssize_t threads
+    if n_threads is not None:
+        threads = checked_threads(n_threads)
+    elif default_threads:
+        threads = default_threads
+    else:
+        threads = min(fx_max_threads(), cpu_limit)
+    if forked or fx_in_parallel():
+        return 1
+    return max(1, min(threads, work // work_per_thread))
+
+
+def default_num_threads():
+    """Threads that a large call without ``n_threads`` uses now."""
+    return threads_for(None, 1 << 62)
+
+
+def build_info():
+    """How the extension modules were built."""
+    return {"openmp": FX_OPENMP, "compiler": FX_COMPILER.decode(), "flags": FX_FLAGS.decode()}
+
+
+def _choose_isa():
+    global active
+    active = tables[0]
+    asked = os.environ.get("FASTXENT_ISA", "auto")
+    try:
+        set_isa(asked)
+    except ValueError as error:
+        raise ImportError(f"FASTXENT_ISA={asked}: {error}") from None
+
+
+_choose_isa()
+cpu_limit = _cpu_limit()

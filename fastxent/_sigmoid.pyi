@@ -1,0 +1,17 @@
+import numpy as np
+
+def loss(
+    scores: np.ndarray,
+    dense: np.ndarray | None,
+    sparse: tuple[np.ndarray, np.ndarray, np.ndarray] | None,
+    weights: np.ndarray | None,
+    row_weights: np.ndarray | None,
+    total_weight: float,
+    smoothing: float,
+    pos_weight: float,
+    losses: np.ndarray | None,
+    grad: np.ndarray | None,
+    hess: np.ndarray | None,
+    n_threads: int | None,
+) -> float | None: ...
+def elementwise(wanted: str, x: np.ndarray, out: np.ndarray, n_threads: int | None) -> None: ...

@@ -1,0 +1,405 @@
+"""The only place that checks: array-likes into arrays that the row loops take, or an error that says what to do.
+
+Every function either returns something valid or raises before anything was written. Messages name the argument,
+the row, the value and the way out.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from fastxent import _softmax
+
+_FLOATS = frozenset((np.dtype(np.float32), np.dtype(np.float64)))
+_REDUCTIONS = frozenset(("mean", "sum", "none"))
+
+
+class Sparse(NamedTuple):
+    """The three arrays of a checked CSR matrix; values are float64."""
+
+    indptr: np.ndarray
+    indices: np.ndarray
+    values: np.ndarray
+
+
+class Targets(NamedTuple):
+    """Exactly one of the three is not None."""
+
+    labels: np.ndarray | None
+    dense: np.ndarray | None
+    sparse: Sparse | None
+
+
+# ---- arrays --------------------------------------------------------------------------------------------------
+
+
+def is_half(dtype: np.dtype[Any]) -> bool:
+    """float16 or bfloat16: formats for storage, computed with as float32."""
+    return dtype == np.float16 or dtype.name == "bfloat16"
+
+
+def real_array(name: str, value: Any) -> np.ndarray:
+    """An aligned array of a real dtype in native byte order; a copy only of what is neither."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} is a masked array: fill it, and leave rows out with sample_weight or ignore_index")
+    if is_sparse(value):
+        raise TypeError(f"{name} is a sparse matrix, which only targets can be: use {name}.toarray()")
+    array = np.asarray(value)
+    kind = array.dtype.kind
+    if not (kind in "fiub" or is_half(array.dtype)):
+        raise TypeError(f"{name} has dtype {array.dtype}: real numbers are needed, use {name}.astype(float)")
+    if kind == "f" and array.dtype.itemsize > 8:
+        raise TypeError(f"{name} has dtype {array.dtype}, wider than the kernels: use {name}.astype(numpy.float64)")
+    if not array.flags.aligned or not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    return array
+
+
+def float_array(name: str, value: Any) -> np.ndarray:
+    """As `real_array`, integers converted to float64."""
+    if type(value) is np.ndarray and value.dtype in _FLOATS and value.flags.aligned:
+        return value
+    array = real_array(name, value)
+    return array.astype(np.float64) if array.dtype.kind in "iub" else array
+
+
+def is_sparse(value: Any) -> bool:
+    """Whether a value is a scipy.sparse array or matrix, without importing scipy.sparse."""
+    return type(value) is not np.ndarray and hasattr(value, "tocsr") and hasattr(value, "nnz")
+
+
+def computing_dtype(array: np.ndarray) -> np.dtype[Any]:
+    """The dtype of per-row losses and gradients."""
+    return np.dtype(np.float64) if array.dtype == np.float64 else np.dtype(np.float32)
+
+
+def class_axis(logits: np.ndarray, axis: Any) -> int:
+    """The axis as a number from 0."""
+    if logits.ndim == 0:
+        raise ValueError("logits are a single number: give an array with an axis of classes")
+    if isinstance(axis, bool) or not hasattr(axis, "__index__"):
+        raise TypeError(f"axis is {axis!r}: give one integer, the axis of the classes")
+    number = axis.__index__()
+    if not -logits.ndim <= number < logits.ndim:
+        raise ValueError(f"axis is {number}, but logits have {logits.ndim} dimensions")
+    return number % logits.ndim
+
+
+def at_least_two(classes: int, axis: int) -> None:
+    """A softmax over one column is 1 whatever the score: surely not what was meant."""
+    if classes < 2:
+        raise ValueError(
+            f"logits have {classes} column(s) along axis {axis}: a softmax needs two classes or more,"
+            " use sigmoid_cross_entropy for a single score"
+        )
+
+
+def as_rows(array: np.ndarray, axis: int) -> np.ndarray:
+    """A view (rows, n) or (outer, inner, n) with `axis` last, the others in order; a copy if no view has that shape."""
+    if array.ndim == 2 and axis == 1:
+        return array
+    moved = np.moveaxis(array, axis, -1)
+    if moved.ndim == 2:
+        return moved
+    width = moved.shape[-1]
+    if array.size == 0 or moved.ndim == 1:
+        return moved.reshape(-1 if width else 0, width)
+    groups: list[list[int]] = []
+    for size, stride in zip(moved.shape[:-1], moved.strides[:-1], strict=True):
+        if size == 1:
+            continue
+        if groups and groups[-1][1] == size * stride:
+            groups[-1] = [groups[-1][0] * size, stride]
+        else:
+            groups.append([size, stride])
+    if len(groups) > 2:
+        return np.ascontiguousarray(moved).reshape(-1, width)
+    groups = [[1, 0]] * (1 - len(groups)) + groups
+    return as_strided(
+        moved,
+        (*(size for size, _ in groups), width),
+        (*(stride for _, stride in groups), moved.strides[-1]),
+    )
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two arrays share memory; True where that is too hard to tell."""
+    if not np.may_share_memory(a, b):
+        return False
+    try:
+        return bool(np.shares_memory(a, b, max_work=100_000))
+    except np.exceptions.TooHardError:
+        return True
+
+
+def same_memory(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two arrays are one and the same memory, element by element."""
+    return a is b or (
+        a.dtype == b.dtype
+        and a.shape == b.shape
+        and a.strides == b.strides
+        and a.__array_interface__["data"][0] == b.__array_interface__["data"][0]
+    )
+
+
+def put_back(array: np.ndarray, rows: np.ndarray, axis: int) -> None:
+    """Copy rows back into an array of which `as_rows` could make no view."""
+    if array.ndim > 2 and array.size and not np.may_share_memory(array, rows):
+        moved = np.moveaxis(array, axis, -1)
+        moved[...] = rows.reshape(moved.shape)
+
+
+def inputs(**named: Any) -> tuple[tuple[str, np.ndarray], ...]:
+    """The arrays among the arguments of a call, by name; those of a CSR matrix one by one."""
+    arrays = []
+    for name, value in named.items():
+        if is_sparse(value):
+            arrays += [(f"{name}.{part}", getattr(value, part)) for part in ("data", "indices", "indptr")]
+        elif isinstance(value, np.ndarray):
+            arrays.append((name, value))
+    return tuple(arrays)
+
+
+def output_dtypes(scores: np.ndarray) -> tuple[np.dtype[Any], ...]:
+    """What gradients of such scores may be stored as; the first is the default."""
+    if scores.dtype in _FLOATS:
+        return (scores.dtype,)
+    return (np.dtype(np.float32), scores.dtype)
+
+
+def output(
+    name: str,
+    asked: Any,
+    like: np.ndarray,
+    dtypes: tuple[np.dtype[Any], ...],
+    inputs: tuple[tuple[str, np.ndarray], ...],
+    itself: str,
+) -> np.ndarray | None:
+    """The array to write to: None for False, a new one of the first dtype for True, or a checked buffer.
+
+    A buffer may be the input called `itself`; any other overlap with one of the `inputs` is refused.
+    """
+    if asked is False or asked is None:
+        return None
+    if asked is True:
+        # Keeps the layout of a transposed or Fortran-ordered input.
+        return np.empty_like(like, dtypes[0], subok=False)
+    if type(asked) is not np.ndarray:
+        raise TypeError(f"{name} is {type(asked).__name__}: give True, False or a numpy array to write into")
+    if asked.dtype not in dtypes or not asked.dtype.isnative:
+        wanted = " or ".join(str(dtype) for dtype in dtypes)
+        raise TypeError(f"{name} has dtype {asked.dtype}, but {wanted} is written: use numpy.empty(shape, {dtypes[0]})")
+    if asked.shape != like.shape:
+        raise ValueError(f"{name} has shape {asked.shape}, but the result has shape {like.shape}")
+    if not asked.flags.writeable:
+        raise ValueError(f"{name} is read-only: give an array that can be written to")
+    if not asked.flags.aligned:
+        raise ValueError(f"{name} is not aligned to its dtype: give an array from numpy.empty")
+    if 0 in asked.strides and any(n > 1 and s == 0 for n, s in zip(asked.shape, asked.strides, strict=True)):
+        raise ValueError(f"{name} is a broadcast view, several of its elements share memory: give a real array")
+    for other, array in inputs:
+        if other == itself and same_memory(asked, array):
+            continue
+        if overlap(asked, array):
+            raise ValueError(f"{name} overlaps {other}: give a separate array, or {itself} itself to work in place")
+    return asked
+
+
+def separate(grad: np.ndarray | None, hess: np.ndarray | None) -> None:
+    """Refuse one array for both results."""
+    if grad is not None and hess is not None and overlap(grad, hess):
+        raise ValueError("grad and hess share memory: give separate arrays")
+
+
+def as_elements(arrays: tuple[np.ndarray | None, ...], flat: bool) -> list[np.ndarray | None]:
+    """Arrays of one shape as rows, in the same order: a single row where `flat` allows it and memory is contiguous."""
+    present = [array for array in arrays if array is not None]
+    if flat and all(array.flags.c_contiguous for array in present):
+        return [None if array is None else array.reshape(1, -1) for array in arrays]
+    if flat and all(array.flags.f_contiguous for array in present):
+        return [None if array is None else array.T.reshape(1, -1) for array in arrays]
+    return [None if array is None else as_rows(array, array.ndim - 1) for array in arrays]
+
+
+# ---- options -------------------------------------------------------------------------------------------------
+
+
+def number(name: str, value: Any, low: float, high: float) -> float:
+    """A real number in [low, high]."""
+    if type(value) is not float:
+        if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+            raise TypeError(f"{name} is {value!r}: give a number from {low:g} to {high:g}")
+        value = float(value)
+    if not low <= value <= high:
+        raise ValueError(f"{name} is {value:g}: give a number from {low:g} to {high:g}")
+    return value
+
+
+def reduction_of(reduction: Any) -> str:
+    """One of "mean", "sum", "none"."""
+    if not isinstance(reduction, str) or reduction not in _REDUCTIONS:
+        raise ValueError(f'reduction is {reduction!r}: give "mean", "sum" or "none"')
+    return reduction
+
+
+def weights_of(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Weights of rows, one-dimensional float64; finite and not negative."""
+    if value is None:
+        return None
+    array = real_array(name, value)
+    if array.shape != shape:
+        raise ValueError(f"{name} has shape {array.shape}, but there are rows of shape {shape}: give one weight a row")
+    weights = np.ascontiguousarray(array, np.float64).reshape(-1)
+    check_range(name, weights, 0.0, math.inf, "weights are finite and not negative")
+    return weights
+
+
+def element_weights(
+    name: str, value: Any, shape: tuple[int, ...]
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Weights of elements, or float64 weights of rows (along the first axis)."""
+    if value is None:
+        return None, None
+    array = real_array(name, value)
+    if array.shape == shape:
+        check_range(name, array, 0.0, math.inf, "weights are finite and not negative")
+        return array, None
+    if array.shape != shape[:1]:
+        raise ValueError(f"{name} has shape {array.shape}, logits {shape}: give shape {shape} or {shape[:1]}")
+    return None, weights_of(name, array, shape[:1])
+
+
+def check_range(name: str, array: np.ndarray, low: float, high: float, rule: str) -> None:
+    """Refuse an element that is NaN, infinite, below `low` or above `high`."""
+    if array.size == 0:
+        return
+    least, most = array.min(), array.max()
+    if least >= low and most <= high and most < math.inf:
+        return
+    array = np.atleast_1d(array)
+    for start in range(0, len(array), 4096):
+        block = array[start : start + 4096]
+        good = (block >= low) & (block <= high) & (block < math.inf)
+        if not good.all():
+            at = np.unravel_index(int(np.argmin(good)), block.shape)
+            where = ", ".join(str(int(i) + (start if axis == 0 else 0)) for axis, i in enumerate(at))
+            raise ValueError(f"{name}[{where}] is {block[at]}: {rule}")
+
+
+# ---- targets -------------------------------------------------------------------------------------------------
+
+
+def targets_of(value: Any, logits: np.ndarray, axis: int, ignore_index: int | None) -> Targets:
+    """Labels, a dense distribution or CSR, told apart by type and dtype; labels and CSR are checked whole."""
+    if is_sparse(value):
+        return Targets(None, None, sparse_targets(value, logits, axis, ignore_index))
+    array = value if type(value) is np.ndarray else real_array("targets", value)
+    kind = array.dtype.kind
+    rows = logits.shape[:axis] + logits.shape[axis + 1 :]
+    if kind in "iu" and array.shape == rows:
+        return Targets(labels_of(array, logits.shape[axis], ignore_index), None, None)
+    if array.shape == rows:
+        real_array("targets", array)
+        raise TypeError(
+            f"targets have dtype {array.dtype} and one entry a row, but labels are integers:"
+            " use targets.astype(numpy.int64), or sigmoid_cross_entropy for probabilities of one outcome"
+        )
+    if array.shape != logits.shape:
+        raise ValueError(
+            f"targets have shape {array.shape}, logits {logits.shape} with classes along axis {axis}: give labels"
+            f" of shape {rows} or a distribution of shape {logits.shape}; targets are never broadcast"
+        )
+    if ignore_index is not None:
+        raise ValueError("ignore_index goes with integer labels: give rows to ignore a sample_weight of 0")
+    return Targets(None, as_rows(real_array("targets", array), axis), None)
+
+
+def labels_of(array: np.ndarray, classes: int, ignore_index: int | None) -> np.ndarray:
+    """Labels, one-dimensional, each a class or the ignored one."""
+    if not array.flags.aligned or not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    shape = array.shape
+    labels = array if len(shape) == 1 else array.reshape(-1)
+    bad = _softmax.first_bad_label(labels, classes, ignore_index)
+    if bad >= 0:
+        where = ", ".join(str(int(i)) for i in np.unravel_index(bad, shape))
+        raise ValueError(
+            f"targets[{where}] is {labels[bad]}, but the classes are 0 to {classes - 1}:"
+            f" mend the label, or name it in ignore_index to leave such rows out"
+        )
+    return labels
+
+
+def ignored(ignore_index: Any) -> int | None:
+    """The label of rows to leave out."""
+    if ignore_index is None:
+        return None
+    if isinstance(ignore_index, (bool, np.bool_)) or not hasattr(ignore_index, "__index__"):
+        raise TypeError(f"ignore_index is {ignore_index!r}: give an integer or None")
+    label = int(ignore_index.__index__())
+    if not -(2**63) <= label < 2**63:
+        raise ValueError(f"ignore_index is {label}: give an integer of 64 bits")
+    return label
+
+
+def csr_of(name: str, value: Any, shape: tuple[int, ...]) -> Sparse:
+    """The arrays of a CSR matrix of a given shape, checked; entries may be unsorted, duplicates add up."""
+    if getattr(value, "format", None) != "csr":
+        raise TypeError(f"{name} is a sparse matrix in {getattr(value, 'format', '?')} format: use {name}.tocsr()")
+    if len(shape) != 2 or value.shape != shape:
+        raise ValueError(f"{name} has shape {value.shape}, logits {shape}: CSR needs the shape of two-dimensional logits")
+    indptr, indices = np.asarray(value.indptr), np.asarray(value.indices)
+    values = real_array(f"{name}.data", value.data)
+    for part, array in (("indptr", indptr), ("indices", indices)):
+        if array.dtype.kind not in "iu" or array.ndim != 1:
+            raise TypeError(f"{name}.{part} has dtype {array.dtype}: it must be one-dimensional and of integers")
+    if len(indptr) != shape[0] + 1 or values.ndim != 1:
+        raise ValueError(f"{name} is malformed: {len(indptr)} row pointers for {shape[0]} rows")
+    values = np.ascontiguousarray(values, np.float64)
+    bad = _softmax.first_bad_csr(indptr, indices, values, shape[1])
+    if bad is None:
+        return Sparse(indptr, indices, values)
+    row = bad[1]
+    if bad[0] == "indptr":
+        raise ValueError(
+            f"{name} is malformed in row {row}: indptr goes from {indptr[row]} to {indptr[row + 1]}, but must start at"
+            f" 0, not decrease and not pass the {min(len(indices), len(values))} entries"
+        )
+    entry = bad[2]
+    if bad[0] == "indices":
+        raise ValueError(f"{name} has column {indices[entry]} in row {row}, but the classes are 0 to {shape[1] - 1}")
+    raise ValueError(f"{name}[{row}, {indices[entry]}] is {values[entry]:g}: targets are finite and not negative")
+
+
+def sparse_targets(value: Any, logits: np.ndarray, axis: int, ignore_index: int | None) -> Sparse:
+    """CSR targets of a softmax loss."""
+    if axis != logits.ndim - 1:
+        raise ValueError(f"CSR targets go with classes along the last axis, not axis {axis}: transpose the logits")
+    if ignore_index is not None:
+        raise ValueError("ignore_index goes with integer labels: give rows to ignore a sample_weight of 0")
+    return csr_of("targets", value, logits.shape)
+
+
+def check_dense(dense: np.ndarray) -> None:
+    """Refuse a dense target that is negative or not finite; `dense` has its rows first."""
+    check_range("targets", dense, 0.0, math.inf, "targets are finite and not negative")
+
+
+def check_probabilities(name: str, dense: np.ndarray) -> None:
+    """Refuse what is not in [0, 1]."""
+    check_range(name, dense, 0.0, 1.0, "it is outside [0, 1]; targets of a sigmoid are labels 0 and 1 or probabilities")
+
+
+def check_sparse_probabilities(sparse: Sparse) -> None:
+    """Refuse a CSR entry above 1; negative ones have been refused, sums of duplicates are seen by the kernel."""
+    if len(sparse.values) == 0 or sparse.values.max() <= 1.0:
+        return
+    row = int(np.searchsorted(sparse.indptr, int(np.argmax(sparse.values)), side="right")) - 1
+    raise ValueError(
+        f"targets have an element of {sparse.values.max():g} in row {row}:"
+        " it is outside [0, 1]; targets of a sigmoid are labels 0 and 1 or probabilities"
+    )

@@ -1,0 +1,139 @@
+"""Losses of two outcomes, or of many independent ones, from scores."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from fastxent import _sigmoid, _validate
+
+
+def sigmoid_cross_entropy(
+    logits: Any,
+    targets: Any,
+    *,
+    grad: Any = False,
+    hess: Any = False,
+    sample_weight: Any = None,
+    pos_weight: float = 1.0,
+    label_smoothing: float = 0.0,
+    reduction: str = "mean",
+    n_threads: int | None = None,
+) -> Any:
+    """Sigmoid (binary) cross-entropy between scores and targets, element by element, with its gradient in one pass.
+
+    For a score ``x`` and a target ``y``, with ``softplus(x) = log(1 + exp(x))``::
+
+        loss = (1 - y) softplus(x) + pos_weight y softplus(-x)
+        d loss / dx = (1 - y) expit(x) - pos_weight y expit(-x)
+
+    computed so that nothing cancels, whatever the sign of the score.
+
+    Parameters
+    ----------
+    logits : array_like, any shape
+        Scores (log-odds). float32 and float64 are used as they are; float16 and bfloat16 are widened piece by piece,
+        integers converted to float64.
+    targets : array_like or scipy.sparse CSR, the shape of the logits
+        Labels 0 and 1 of any real dtype or bool, or probabilities in between, rounded to the dtype of the logits.
+    grad : bool or ndarray, default False
+        Whether to return the gradient of the reduced loss; or the array to write it to, of the shape and dtype of the
+        logits (for 16-bit logits: float32 or their dtype). The logits themselves: in place.
+    hess : bool or ndarray, default False
+        The same for the second derivative, ``(1 - y + pos_weight y) expit(x) expit(-x)``.
+    sample_weight : array_like, optional
+        Weights, finite and not negative, of the shape of the logits or of its first axis (one for a row).
+    pos_weight : float, default 1
+        Factor of the term of positive targets, at least 0.
+    label_smoothing : float in [0, 1], default 0
+        Targets become ``(1 - label_smoothing) * y + label_smoothing / 2``.
+    reduction : {"mean", "sum", "none"}
+        "mean" is the weighted average over elements (0.0 if all weights are 0), "none" returns each element's loss.
+    n_threads : int, optional
+        How many threads to use at most; the result has the same bits for every number.
+
+    Returns
+    -------
+    loss : float, or ndarray of the shape of the logits with ``reduction="none"``
+    grad : ndarray, if asked for
+    hess : ndarray, if asked for
+
+    Raises
+    ------
+    TypeError
+        Arrays of objects, complex numbers, dates; masked arrays; buffers of another dtype.
+    ValueError
+        A target outside [0, 1]; shapes that differ; malformed CSR; a buffer that is read-only or overlaps an input.
+        Nothing has been written then.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastxent as fx
+    >>> logits = np.array([-40.0, 0.0, 40.0])
+    >>> loss, grad = fx.sigmoid_cross_entropy(logits, [0, 1, 1], grad=True, reduction="none")
+    >>> loss
+    array([4.24835426e-18, 6.93147181e-01, 4.24835426e-18])
+    >>> grad
+    array([ 4.24835426e-18, -5.00000000e-01, -4.24835426e-18])
+
+    Source: Cox, "The regression analysis of binary sequences" (1958).
+    """
+    scores = _validate.float_array("logits", logits)
+    reduction = _validate.reduction_of(reduction)
+    smoothing = _validate.number("label_smoothing", label_smoothing, 0.0, 1.0)
+    positive = _validate.number("pos_weight", pos_weight, 0.0, math.inf)
+    dense = sparse = None
+    if _validate.is_sparse(targets):
+        sparse = _validate.csr_of("targets", targets, scores.shape)
+    else:
+        dense = _validate.real_array("targets", targets)
+        if dense.shape != scores.shape:
+            raise ValueError(
+                f"targets have shape {dense.shape}, logits {scores.shape}: the sigmoid's targets go element by element,"
+                " use softmax_cross_entropy for class labels; targets are never broadcast"
+            )
+    weights, row_weights = _validate.element_weights("sample_weight", sample_weight, scores.shape)
+
+    buffers = not ((grad is True or grad is False) and (hess is True or hess is False))
+    inputs: tuple[tuple[str, Any], ...] = ()
+    if sparse is not None:
+        _validate.check_sparse_probabilities(sparse)
+    elif buffers:
+        _validate.check_probabilities("targets", dense)
+    if buffers:
+        inputs = _validate.inputs(logits=logits, targets=targets, sample_weight=sample_weight)
+    dtypes = _validate.output_dtypes(scores)
+    grad_out = _validate.output("grad", grad, scores, dtypes, inputs, "logits")
+    hess_out = _validate.output("hess", hess, scores, dtypes, inputs, "logits")
+    _validate.separate(grad_out, hess_out)
+    losses = np.empty_like(scores, dtypes[0], subok=False) if reduction == "none" else None
+
+    total_weight = 1.0
+    if reduction == "mean":
+        total_weight = float(scores.size)
+        if weights is not None:
+            total_weight = float(weights.sum(dtype=np.float64))
+        elif row_weights is not None:
+            total_weight = math.fsum(row_weights) * (scores.size / max(1, len(row_weights)))
+    outputs = (losses, grad_out, hess_out)
+    flat = sparse is None and row_weights is None
+    views = _validate.as_elements((scores, dense, weights, *outputs), flat)
+    if row_weights is not None:
+        row_weights = np.repeat(row_weights, math.prod(scores.shape[1:-1]))
+    loss = _sigmoid.loss(
+        views[0], views[1], sparse, views[2], row_weights, total_weight, smoothing, positive, *views[3:], n_threads
+    )
+    if loss is None:
+        _validate.check_probabilities("targets", dense)
+    for out, rows in zip(outputs, views[3:], strict=True):
+        if out is not None:
+            _validate.put_back(out, rows, out.ndim - 1)
+    if losses is not None:
+        loss = losses
+    elif reduction == "mean":
+        loss = loss / total_weight if total_weight > 0.0 else 0.0
+    results = tuple(out for out in (grad_out, hess_out) if out is not None)
+    return (loss, *results) if results else loss
