@@ -59,6 +59,53 @@ cdef Rows rows_of(object array):
     return rows
 
 
+cdef void extent(cnp.ndarray a, char **first, char **end):
+    """The memory from the first to behind the last byte of an array."""
+    cdef Py_ssize_t i, span
+    first[0] = <char *>cnp.PyArray_DATA(a)
+    end[0] = first[0] + cnp.PyArray_ITEMSIZE(a)
+    for i in range(cnp.PyArray_NDIM(a)):
+        if cnp.PyArray_DIM(a, i) == 0:
+            end[0] = first[0]
+            return
+    for i in range(cnp.PyArray_NDIM(a)):
+        span = (cnp.PyArray_DIM(a, i) - 1) * cnp.PyArray_STRIDE(a, i)
+        if span < 0:
+            first[0] += span
+        else:
+            end[0] += span
+
+
+def same_memory(cnp.ndarray a, cnp.ndarray b):
+    """Whether two arrays are one and the same memory, element by element."""
+    cdef Py_ssize_t i
+    if a is b:
+        return True
+    if (cnp.PyArray_DATA(a) != cnp.PyArray_DATA(b) or cnp.PyArray_NDIM(a) != cnp.PyArray_NDIM(b)
+            or a.dtype != b.dtype):
+        return False
+    for i in range(cnp.PyArray_NDIM(a)):
+        if cnp.PyArray_DIM(a, i) != cnp.PyArray_DIM(b, i) or cnp.PyArray_STRIDE(a, i) != cnp.PyArray_STRIDE(b, i):
+            return False
+    return True
+
+
+def overlap(cnp.ndarray a, cnp.ndarray b):
+    """Whether two arrays share memory; True where that is too hard to tell."""
+    cdef char *a_first
+    cdef char *a_end
+    cdef char *b_first
+    cdef char *b_end
+    extent(a, &a_first, &a_end)
+    extent(b, &b_first, &b_end)
+    if a_first >= b_end or b_first >= a_end or a_first == a_end or b_first == b_end:
+        return False
+    try:
+        return bool(np.shares_memory(a, b, max_work=100_000))
+    except np.exceptions.TooHardError:
+        return True
+
+
 cdef Integers integers_of(object array):
     cdef cnp.ndarray a = array
     cdef Integers integers

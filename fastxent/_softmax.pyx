@@ -32,10 +32,12 @@ cnp.import_array()
 
 # ---- heads ------------------------------------------------------------------------------------------------
 
-# One row with a hard target, as a head sees it. 1 - p is given because it cannot be had from p.
+# One row with a hard target, as a head sees it: -log p, and p as a fraction; 1 - p = (total - e) / total is given
+# because it cannot be had from p.
 cdef struct Hard:
     double nll
-    double p
+    double e
+    double total
     double not_p
 
 # A loss as a function of nll = -log p: its value, and its first and second derivative.
@@ -275,13 +277,13 @@ cdef inline void figure_rows(const Call *c, Scratch *s, Py_ssize_t first, Py_ssi
         scale = weight * c.scale
         total = s.stats.ties[i] + s.stats.others[i]
         if s.label[i] == SOFT:
-            hard.p = 0.0
             mass = slope = kept * s.mass[i]
             loss = kept * s.margin[i] + mass * (s.log_total[i] + s.stats.rest[i])
             s.at_label[i] = scale * kept
         else:
             hard.nll = add3(s.margin[i], s.log_total[i], s.stats.rest[i])
-            hard.p = s.exp_margin[i] / total
+            hard.e = s.exp_margin[i]
+            hard.total = total
             hard.not_p = ((s.stats.ties[i] - s.exp_margin[i]) + s.stats.others[i]) / total
             c.head(&hard, c.parameter, &at)
             mass = kept * s.mass[i]
@@ -295,13 +297,14 @@ cdef inline void figure_rows(const Call *c, Scratch *s, Py_ssize_t first, Py_ssi
             s.offset[i] = -scale * mixed
             # A label at -inf is a masked class, which has no share in the mixture.
             if s.label[i] >= 0 and not (s.margin[i] == INFINITY and isfinite(s.stats.max[i])):
-                s.at_label[i] += scale * (c.smoothing * hard.p - mixed)
+                s.at_label[i] += scale * (c.smoothing * (s.exp_margin[i] / total) - mixed)
         s.loss[i] = weight * loss
         s.factor[i] = scale * slope / s.stats.stored[i]
-        # What the curvature takes, in place of figures that are done with.
-        s.exp_margin[i] = 1.0 / s.stats.stored[i]
-        s.margin[i] = ((s.stats.ties[i] - 1.0) + s.stats.others[i]) / total
-        s.mass[i] = scale * slope
+        if c.has_hess:
+            # What the curvature takes, in place of figures that are done with.
+            s.exp_margin[i] = 1.0 / s.stats.stored[i]
+            s.margin[i] = ((s.stats.ties[i] - 1.0) + s.stats.others[i]) / total
+            s.mass[i] = scale * slope
 
 
 cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept nogil:

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from fastxent import _softmax
+from fastxent._arrays import overlap, same_memory
 
-_FLOATS = frozenset((np.dtype(np.float32), np.dtype(np.float64)))
+_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 _REDUCTIONS = frozenset(("mean", "sum", "none"))
 
 
@@ -26,12 +27,8 @@ class Sparse(NamedTuple):
     values: np.ndarray
 
 
-class Targets(NamedTuple):
-    """Exactly one of the three is not None."""
-
-    labels: np.ndarray | None
-    dense: np.ndarray | None
-    sparse: Sparse | None
+# Labels, a dense distribution or CSR: exactly one is not None.
+Targets = tuple[np.ndarray | None, np.ndarray | None, Sparse | None]
 
 
 # ---- arrays --------------------------------------------------------------------------------------------------
@@ -61,7 +58,7 @@ def real_array(name: str, value: Any) -> np.ndarray:
 
 def float_array(name: str, value: Any) -> np.ndarray:
     """As `real_array`, integers converted to float64."""
-    if type(value) is np.ndarray and value.dtype in _FLOATS and value.flags.aligned:
+    if type(value) is np.ndarray and (value.dtype is _FLOAT32 or value.dtype is _FLOAT64) and value.flags.aligned:
         return value
     array = real_array(name, value)
     return array.astype(np.float64) if array.dtype.kind in "iub" else array
@@ -72,9 +69,9 @@ def is_sparse(value: Any) -> bool:
     return type(value) is not np.ndarray and hasattr(value, "tocsr") and hasattr(value, "nnz")
 
 
-def computing_dtype(array: np.ndarray) -> np.dtype[Any]:
-    """The dtype of per-row losses and gradients."""
-    return np.dtype(np.float64) if array.dtype == np.float64 else np.dtype(np.float32)
+def is_csr(value: Any) -> bool:
+    """Whether a value is a scipy.sparse matrix in CSR format."""
+    return is_sparse(value) and getattr(value, "format", None) == "csr"
 
 
 def class_axis(logits: np.ndarray, axis: Any) -> int:
@@ -89,13 +86,12 @@ def class_axis(logits: np.ndarray, axis: Any) -> int:
     return number % logits.ndim
 
 
-def at_least_two(classes: int, axis: int) -> None:
+def too_few_classes(classes: int, axis: int) -> ValueError:
     """A softmax over one column is 1 whatever the score: surely not what was meant."""
-    if classes < 2:
-        raise ValueError(
-            f"logits have {classes} column(s) along axis {axis}: a softmax needs two classes or more,"
-            " use sigmoid_cross_entropy for a single score"
-        )
+    return ValueError(
+        f"logits have {classes} column(s) along axis {axis}: a softmax needs two classes or more,"
+        " use sigmoid_cross_entropy for a single score"
+    )
 
 
 def as_rows(array: np.ndarray, axis: int) -> np.ndarray:
@@ -126,26 +122,6 @@ def as_rows(array: np.ndarray, axis: int) -> np.ndarray:
     )
 
 
-def overlap(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether two arrays share memory; True where that is too hard to tell."""
-    if not np.may_share_memory(a, b):
-        return False
-    try:
-        return bool(np.shares_memory(a, b, max_work=100_000))
-    except np.exceptions.TooHardError:
-        return True
-
-
-def same_memory(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether two arrays are one and the same memory, element by element."""
-    return a is b or (
-        a.dtype == b.dtype
-        and a.shape == b.shape
-        and a.strides == b.strides
-        and a.__array_interface__["data"][0] == b.__array_interface__["data"][0]
-    )
-
-
 def put_back(array: np.ndarray, rows: np.ndarray, axis: int) -> None:
     """Copy rows back into an array of which `as_rows` could make no view."""
     if array.ndim > 2 and array.size and not np.may_share_memory(array, rows):
@@ -153,22 +129,10 @@ def put_back(array: np.ndarray, rows: np.ndarray, axis: int) -> None:
         moved[...] = rows.reshape(moved.shape)
 
 
-def inputs(**named: Any) -> tuple[tuple[str, np.ndarray], ...]:
-    """The arrays among the arguments of a call, by name; those of a CSR matrix one by one."""
-    arrays = []
-    for name, value in named.items():
-        if is_sparse(value):
-            arrays += [(f"{name}.{part}", getattr(value, part)) for part in ("data", "indices", "indptr")]
-        elif isinstance(value, np.ndarray):
-            arrays.append((name, value))
-    return tuple(arrays)
-
-
 def output_dtypes(scores: np.ndarray) -> tuple[np.dtype[Any], ...]:
     """What gradients of such scores may be stored as; the first is the default."""
-    if scores.dtype in _FLOATS:
-        return (scores.dtype,)
-    return (np.dtype(np.float32), scores.dtype)
+    dtype = scores.dtype
+    return (dtype,) if dtype is _FLOAT32 or dtype is _FLOAT64 else (_FLOAT32, dtype)
 
 
 def output(
@@ -176,7 +140,7 @@ def output(
     asked: Any,
     like: np.ndarray,
     dtypes: tuple[np.dtype[Any], ...],
-    inputs: tuple[tuple[str, np.ndarray], ...],
+    inputs: tuple[tuple[str, Any], ...],
     itself: str,
 ) -> np.ndarray | None:
     """The array to write to: None for False, a new one of the first dtype for True, or a checked buffer.
@@ -187,7 +151,19 @@ def output(
         return None
     if asked is True:
         # Keeps the layout of a transposed or Fortran-ordered input.
-        return np.empty_like(like, dtypes[0], subok=False)
+        return np.empty_like(like, dtypes[0])
+    return buffer(name, asked, like, dtypes, inputs, itself)
+
+
+def buffer(
+    name: str,
+    asked: Any,
+    like: np.ndarray,
+    dtypes: tuple[np.dtype[Any], ...],
+    inputs: tuple[tuple[str, Any], ...],
+    itself: str,
+) -> np.ndarray:
+    """A caller's array to write to, checked."""
     if type(asked) is not np.ndarray:
         raise TypeError(f"{name} is {type(asked).__name__}: give True, False or a numpy array to write into")
     if asked.dtype not in dtypes or not asked.dtype.isnative:
@@ -201,11 +177,13 @@ def output(
         raise ValueError(f"{name} is not aligned to its dtype: give an array from numpy.empty")
     if 0 in asked.strides and any(n > 1 and s == 0 for n, s in zip(asked.shape, asked.strides, strict=True)):
         raise ValueError(f"{name} is a broadcast view, several of its elements share memory: give a real array")
-    for other, array in inputs:
-        if other == itself and same_memory(asked, array):
-            continue
-        if overlap(asked, array):
-            raise ValueError(f"{name} overlaps {other}: give a separate array, or {itself} itself to work in place")
+    for other, given in inputs:
+        parts = (given.data, given.indices, given.indptr) if is_csr(given) else (given,)
+        for part in parts:
+            if not isinstance(part, np.ndarray) or (other == itself and same_memory(asked, part)):
+                continue
+            if overlap(asked, part):
+                raise ValueError(f"{name} overlaps {other}: give a separate array, or {itself} itself to work in place")
     return asked
 
 
@@ -213,6 +191,11 @@ def separate(grad: np.ndarray | None, hess: np.ndarray | None) -> None:
     """Refuse one array for both results."""
     if grad is not None and hess is not None and overlap(grad, hess):
         raise ValueError("grad and hess share memory: give separate arrays")
+
+
+def is_any(array: np.ndarray, *outputs: np.ndarray | None) -> bool:
+    """Whether one of the outputs is the array itself."""
+    return any(out is not None and same_memory(array, out) for out in outputs)
 
 
 def as_elements(arrays: tuple[np.ndarray | None, ...], flat: bool) -> list[np.ndarray | None]:
@@ -293,15 +276,21 @@ def check_range(name: str, array: np.ndarray, low: float, high: float, rule: str
 # ---- targets -------------------------------------------------------------------------------------------------
 
 
-def targets_of(value: Any, logits: np.ndarray, axis: int, ignore_index: int | None) -> Targets:
-    """Labels, a dense distribution or CSR, told apart by type and dtype; labels and CSR are checked whole."""
-    if is_sparse(value):
-        return Targets(None, None, sparse_targets(value, logits, axis, ignore_index))
-    array = value if type(value) is np.ndarray else real_array("targets", value)
-    kind = array.dtype.kind
-    rows = logits.shape[:axis] + logits.shape[axis + 1 :]
-    if kind in "iu" and array.shape == rows:
-        return Targets(labels_of(array, logits.shape[axis], ignore_index), None, None)
+def targets_of(
+    value: Any, logits: np.ndarray, axis: int, rows: tuple[int, ...], ignore_index: int | None
+) -> Targets:
+    """Labels, a dense distribution or CSR, told apart by type and dtype; labels and CSR are checked whole.
+
+    `rows` is the shape of the logits without their axis of classes.
+    """
+    if type(value) is np.ndarray:
+        array = value
+    elif is_sparse(value):
+        return None, None, sparse_targets(value, logits, axis, ignore_index)
+    else:
+        array = real_array("targets", value)
+    if array.shape == rows and array.dtype.kind in "iu":
+        return labels_of(array, logits.shape[axis], ignore_index), None, None
     if array.shape == rows:
         real_array("targets", array)
         raise TypeError(
@@ -315,18 +304,17 @@ def targets_of(value: Any, logits: np.ndarray, axis: int, ignore_index: int | No
         )
     if ignore_index is not None:
         raise ValueError("ignore_index goes with integer labels: give rows to ignore a sample_weight of 0")
-    return Targets(None, as_rows(real_array("targets", array), axis), None)
+    return None, as_rows(real_array("targets", array), axis), None
 
 
 def labels_of(array: np.ndarray, classes: int, ignore_index: int | None) -> np.ndarray:
     """Labels, one-dimensional, each a class or the ignored one."""
     if not array.flags.aligned or not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
-    shape = array.shape
-    labels = array if len(shape) == 1 else array.reshape(-1)
+    labels = array if array.ndim == 1 else array.reshape(-1)
     bad = _softmax.first_bad_label(labels, classes, ignore_index)
     if bad >= 0:
-        where = ", ".join(str(int(i)) for i in np.unravel_index(bad, shape))
+        where = ", ".join(str(int(i)) for i in np.unravel_index(bad, array.shape))
         raise ValueError(
             f"targets[{where}] is {labels[bad]}, but the classes are 0 to {classes - 1}:"
             f" mend the label, or name it in ignore_index to leave such rows out"
@@ -348,7 +336,7 @@ def ignored(ignore_index: Any) -> int | None:
 
 def csr_of(name: str, value: Any, shape: tuple[int, ...]) -> Sparse:
     """The arrays of a CSR matrix of a given shape, checked; entries may be unsorted, duplicates add up."""
-    if getattr(value, "format", None) != "csr":
+    if not is_csr(value):
         raise TypeError(f"{name} is a sparse matrix in {getattr(value, 'format', '?')} format: use {name}.tocsr()")
     if len(shape) != 2 or value.shape != shape:
         raise ValueError(f"{name} has shape {value.shape}, logits {shape}: CSR needs the shape of two-dimensional logits")

@@ -104,7 +104,7 @@ def sigmoid_cross_entropy(
     elif buffers:
         _validate.check_probabilities("targets", dense)
     if buffers:
-        inputs = _validate.inputs(logits=logits, targets=targets, sample_weight=sample_weight)
+        inputs = (("logits", logits), ("targets", targets), ("sample_weight", sample_weight))
     dtypes = _validate.output_dtypes(scores)
     grad_out = _validate.output("grad", grad, scores, dtypes, inputs, "logits")
     hess_out = _validate.output("hess", hess, scores, dtypes, inputs, "logits")

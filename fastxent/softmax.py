@@ -110,32 +110,34 @@ def _softmax_loss(
     axis = 1 if axis == -1 and scores.ndim == 2 else _validate.class_axis(scores, axis)
     shape = scores.shape
     rows = shape[:axis] + shape[axis + 1 :]
-    _validate.at_least_two(shape[axis], axis)
+    if shape[axis] < 2:
+        raise _validate.too_few_classes(shape[axis], axis)
     reduction = _validate.reduction_of(reduction)
     smoothing = _validate.number("label_smoothing", label_smoothing, 0.0, 1.0)
     ignored = None if ignore_index is None else _validate.ignored(ignore_index)
-    checked = _validate.targets_of(targets, scores, axis, ignored)
+    labels, dense, sparse = _validate.targets_of(targets, scores, axis, rows, ignored)
     weights = None if sample_weight is None else _validate.weights_of("sample_weight", sample_weight, rows)
 
-    buffers = not ((grad is True or grad is False) and (hess is True or hess is False))
+    in_place = False
     inputs: tuple[tuple[str, Any], ...] = ()
-    if buffers:
-        inputs = _validate.inputs(logits=logits, targets=targets, sample_weight=sample_weight)
-        if checked.dense is not None:
-            _validate.check_dense(checked.dense)
+    if not ((grad is True or grad is False) and (hess is True or hess is False)):
+        inputs = (("logits", logits), ("targets", targets), ("sample_weight", sample_weight))
+        if dense is not None:
+            _validate.check_dense(dense)
     dtypes = _validate.output_dtypes(scores)
     grad_out = _validate.output("grad", grad, scores, dtypes, inputs, "logits")
     hess_out = _validate.output("hess", hess, scores, dtypes, inputs, "logits")
-    _validate.separate(grad_out, hess_out)
-    in_place = buffers and any(
-        out is not None and _validate.same_memory(out, scores) for out in (grad_out, hess_out)
-    )
+    if inputs:
+        _validate.separate(grad_out, hess_out)
+        in_place = _validate.is_any(scores, grad_out, hess_out)
 
     grad_rows = None if grad_out is None else _validate.as_rows(grad_out, axis)
     hess_rows = None if hess_out is None else _validate.as_rows(hess_out, axis)
     loss = _softmax.loss(
         _validate.as_rows(scores, axis),
-        *checked,
+        labels,
+        dense,
+        sparse,
         weights,
         smoothing,
         ignored,
@@ -146,14 +148,14 @@ def _softmax_loss(
         n_threads,
     )
     if loss is None:
-        _validate.check_dense(checked.dense)
+        _validate.check_dense(dense)
     if reduction == "none":
         loss = loss.reshape(rows)
     if grad_out is None and hess_out is None:
         return loss
-    results = [loss]
-    for out, out_rows in ((grad_out, grad_rows), (hess_out, hess_rows)):
-        if out is not None:
-            _validate.put_back(out, out_rows, axis)
-            results.append(out)
-    return tuple(results)
+    if grad_out is not None:
+        _validate.put_back(grad_out, grad_rows, axis)
+    if hess_out is None:
+        return loss, grad_out
+    _validate.put_back(hess_out, hess_rows, axis)
+    return (loss, hess_out) if grad_out is None else (loss, grad_out, hess_out)

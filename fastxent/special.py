@@ -40,7 +40,7 @@ def _rows(x: Any, axis: Any) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]] |
 
 
 def _buffer(out: Any, like: np.ndarray, x: Any) -> np.ndarray:
-    return _validate.output("out", out, like, (like.dtype,), _validate.inputs(x=x), "x")
+    return _validate.buffer("out", out, like, (like.dtype,), (("x", x),), "x")
 
 
 def logsumexp(
