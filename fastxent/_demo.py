@@ -20,11 +20,9 @@ import numpy as np
 from scipy.optimize import OptimizeResult, minimize
 
 import fastxent as fx
-from fastxent._evaluate import BLUE, GREY, ORANGE, Accumulator, Metrics, draw_reliability
+from fastxent._evaluate import Accumulator, Metrics
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
 __all__ = [
@@ -33,7 +31,7 @@ __all__ = [
     "Fit",
     "Training",
     "compare",
-    "demo_figure",
+    "evaluate_fit",
     "fit_fastxent",
     "fit_sklearn",
     "load_digits",
@@ -240,33 +238,12 @@ def compare(digits: Digits, progress: Progress | None = None) -> tuple[Compariso
             name=name,
             fit=fit,
             objective=objective(fit.parameters, x, digits.y_train, digits.l2)[0],
-            test=_test_metrics(fit, digits),
+            test=evaluate_fit(fit, digits),
             seconds=statistics.median(times),
         )
         for (name, _), fit, times in zip(fitters, fits, seconds, strict=True)
     )
     return ours, theirs
-
-
-def demo_figure(digits: Digits, training: Training, reference: float) -> Figure:
-    """Draw the loss over the iterations, the confusion matrix and the reliability diagram.
-
-    `reference` is the objective scikit-learn reached, drawn as a line.
-    """
-    from matplotlib.figure import Figure
-
-    test = _test_metrics(training.fit, digits)
-    figure = Figure(figsize=(15, 4.9), dpi=130, layout="constrained")
-    curve, confusion, reliability = figure.subplots(1, 3)
-    figure.suptitle(
-        f"Softmax classifier on {len(digits.y_train)} digits, tested on {len(digits.y_test)}: "
-        f"accuracy {100 * test.accuracy:.2f} %",
-        fontweight="bold",
-    )
-    _draw_curve(curve, training, reference)
-    _draw_confusion(confusion, digits, training.fit)
-    draw_reliability(reliability, test)
-    return figure
 
 
 def _one_thread() -> AbstractContextManager[Any]:
@@ -277,67 +254,8 @@ def _one_thread() -> AbstractContextManager[Any]:
     return limits
 
 
-def _test_metrics(fit: Fit, digits: Digits) -> Metrics:
+def evaluate_fit(fit: Fit, digits: Digits) -> Metrics:
+    """Return the figures of a classifier on the test rows."""
     accumulator = Accumulator(digits.classes)
     accumulator.update(fit.logits(digits.x_test), digits.y_test)
     return accumulator.metrics()
-
-
-def _draw_curve(axes: Axes, training: Training, reference: float) -> None:
-    from matplotlib.ticker import LogLocator, NullLocator
-
-    count = len(training.objectives)
-    iterations = range(1, count + 1)
-    axes.plot(
-        iterations,
-        training.objectives,
-        color=BLUE,
-        linewidth=1.8,
-        label="training objective (loss + penalty)",
-    )
-    axes.plot(iterations, training.test_losses, color=ORANGE, linewidth=1.8, label="test loss")
-    axes.axhline(
-        reference,
-        color=GREY,
-        linewidth=1,
-        linestyle="--",
-        label=f"scikit-learn's objective, {reference:.6f}",
-    )
-    axes.set(
-        xscale="log",
-        yscale="log",
-        xlim=(1, count),
-        xlabel="L-BFGS iteration",
-        ylabel="nats per row",
-        title=f"Loss: objective {training.objectives[-1]:.6f} after {count} iterations",
-    )
-    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0)))
-    axes.yaxis.set_minor_locator(NullLocator())
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter("{x:g}")
-    axes.legend(frameon=False, fontsize="small")
-    axes.grid(alpha=0.25)
-
-
-def _draw_confusion(axes: Axes, digits: Digits, fit: Fit) -> None:
-    from matplotlib.colors import PowerNorm
-
-    predicted = fit.logits(digits.x_test).argmax(axis=1)
-    counts = np.zeros((digits.classes, digits.classes), np.int64)
-    np.add.at(counts, (digits.y_test, predicted), 1)
-    # Errors are few: the square root keeps a single one visible beside the diagonal.
-    axes.imshow(counts, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=counts.max()))
-    for (true, guess), count in np.ndenumerate(counts):
-        if count:
-            color: Any = "white" if count > 0.4 * counts.max() else "black"
-            axes.text(guess, true, str(count), ha="center", va="center", color=color, size=9)
-    wrong = int(counts.sum() - counts.trace())
-    axes.set(
-        xticks=range(digits.classes),
-        yticks=range(digits.classes),
-        xlabel="predicted digit",
-        ylabel="true digit",
-        title=f"Confusion on the test rows: {wrong} errors",
-    )
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)

@@ -27,35 +27,20 @@ the mean is then infinite, and the number of such rows is reported beside it.
 from __future__ import annotations
 
 import math
-import os
-import tokenize
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import repeat
-from typing import IO, TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import fastxent as fx
+from fastxent._array_files import CommandError, open_labels, open_logits, open_weights
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-__all__ = [
-    "Accumulator",
-    "ArrayFile",
-    "CommandError",
-    "Metrics",
-    "ReliabilityBin",
-    "draw_loss_histogram",
-    "draw_reliability",
-    "evaluate_files",
-    "metrics_figure",
-]
+__all__ = ["Accumulator", "Metrics", "ReliabilityBin", "evaluate_files"]
 
 CONFIDENCE_BINS = 15
 TOP_K = 5
@@ -71,10 +56,6 @@ DISTRIBUTION_TOLERANCE = 1e-3
 HISTOGRAM_PER_DECADE = 20
 HISTOGRAM_DECADES = (-12, 4)
 HISTOGRAM_BINS = HISTOGRAM_PER_DECADE * (HISTOGRAM_DECADES[1] - HISTOGRAM_DECADES[0])
-
-
-class CommandError(ValueError):
-    """A request that cannot be carried out; the message is one line for the user."""
 
 
 @dataclass(frozen=True)
@@ -108,222 +89,6 @@ class Metrics:
     expected_calibration_error: float
     reliability: tuple[ReliabilityBin, ...]
     loss_histogram: tuple[float, ...]
-
-
-# ---------------------------------------------------------------------------------------------
-# Files
-
-
-class ArrayFile:
-    """One array in a ``.npy`` file or in a member of a ``.npz`` file, read in blocks of rows.
-
-    Parameters
-    ----------
-    name : str
-        Path of a ``.npy`` file, of a ``.npz`` file with one array in it, or ``file.npz:array``.
-
-    Raises
-    ------
-    CommandError
-        If the file is missing, damaged, of another format, or holds Python objects.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self._path, member = _split_name(name)
-        self._member: str | None = None
-        try:
-            with open(self._path, "rb") as stream:
-                magic = stream.read(6)
-                stream.seek(0)
-                if magic == b"\x93NUMPY":
-                    self._read_header(stream)
-                    self._offset = stream.tell()
-                    self._check_size(os.fstat(stream.fileno()).st_size)
-                elif magic[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
-                    with zipfile.ZipFile(stream) as archive:
-                        self._member = self._pick_member(archive, member)
-                        with archive.open(self._member) as content:
-                            self._read_header(content)
-                else:
-                    self._refuse("is not a .npy or .npz file; write it with numpy.save")
-        except (OSError, *_DAMAGED) as error:
-            self._refuse_error(error)
-        if self._member is None and member is not None:
-            self._refuse(f"is a .npy file and has no array named {member!r}; leave out the name")
-
-    @property
-    def rows(self) -> int:
-        """Length of the first axis."""
-        return self.shape[0] if self.shape else 0
-
-    def blocks(self, rows: int) -> Iterator[NDArray[Any]]:
-        """Yield the array in blocks of `rows` rows, the last one shorter."""
-        return self._mapped_blocks(rows) if self._member is None else self._zipped_blocks(rows)
-
-    def _mapped_blocks(self, rows: int) -> Iterator[NDArray[Any]]:
-        for start in range(0, self.rows, rows):
-            # A mapping for each block: dropping it lets go of the pages that were read.
-            try:
-                mapped = np.memmap(
-                    self._path, self.dtype, "r", self._offset, self.shape, self._order
-                )
-            except (OSError, ValueError) as error:
-                self._refuse_error(error)
-            yield np.asarray(mapped[start : start + rows])
-
-    def _zipped_blocks(self, rows: int) -> Iterator[NDArray[Any]]:
-        if self._order == "F":
-            self._refuse(
-                "is stored column by column and cannot be read by rows out of a .npz file; "
-                "save numpy.ascontiguousarray(array), or use a .npy file"
-            )
-        assert self._member is not None
-        try:
-            with zipfile.ZipFile(self._path) as archive, archive.open(self._member) as stream:
-                _parse_header(stream)
-                for start in range(0, self.rows, rows):
-                    size = min(rows, self.rows - start)
-                    block = np.empty((size, *self.shape[1:]), self.dtype)
-                    got = _fill(stream, block.reshape(-1).view(np.uint8).data)
-                    if got < block.nbytes:
-                        row = start + got * size // block.nbytes
-                        self._refuse(f"ends in row {row} of {self.rows}; write the file again")
-                    yield block
-        except (OSError, *_DAMAGED) as error:
-            self._refuse_error(error)
-
-    def _read_header(self, stream: IO[bytes]) -> None:
-        self.shape, fortran_order, self.dtype = _parse_header(stream)
-        self._order: Any = "F" if fortran_order else "C"
-        if self.dtype.hasobject:
-            self._refuse("holds Python objects; save a plain numeric array")
-
-    def _check_size(self, size: int) -> None:
-        present = size - self._offset
-        needed = math.prod(self.shape) * self.dtype.itemsize
-        if present < needed:
-            where = f"in row {present * self.rows // needed}" if self._order == "C" else "early"
-            self._refuse(f"ends {where} of {self.rows}; write the file again")
-
-    def _pick_member(self, archive: zipfile.ZipFile, wanted: str | None) -> str:
-        arrays = [name.removesuffix(".npy") for name in archive.namelist() if name[-4:] == ".npy"]
-        known = ", ".join(arrays[:5]) + (", ..." if len(arrays) > 5 else "")
-        if not arrays:
-            self._refuse("holds no array")
-        if wanted is None and len(arrays) > 1:
-            self._refuse(
-                f"holds {len(arrays)} arrays ({known}); name one: {self._path}:{arrays[0]}"
-            )
-        if wanted is not None and wanted not in arrays:
-            self._refuse(f"has no array named {wanted!r}; it holds {known}")
-        return f"{arrays[0] if wanted is None else wanted}.npy"
-
-    def _refuse(self, reason: str) -> NoReturn:
-        raise CommandError(f"{self.name}: {reason}")
-
-    def _refuse_error(self, error: BaseException) -> NoReturn:
-        if isinstance(error, CommandError):
-            raise error
-        if isinstance(error, OSError) and error.strerror:
-            raise CommandError(f"{self.name}: {error.strerror}") from error
-        detail = " ".join(str(error).split()) or type(error).__name__
-        raise CommandError(f"{self.name}: cannot be read ({detail})") from error
-
-
-# What numpy.lib.format and zipfile raise on damaged, encrypted or unsupported content.
-_DAMAGED = (
-    ValueError,
-    EOFError,
-    SyntaxError,
-    RuntimeError,  # includes NotImplementedError
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-
-
-def _split_name(name: str) -> tuple[str, str | None]:
-    path, colon, member = name.rpartition(":")
-    if colon and path.endswith((".npz", ".npy")) and not os.path.exists(name):
-        return path, member
-    return name, None
-
-
-def _parse_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    version = np.lib.format.read_magic(stream)
-    if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(stream)
-    if version == (2, 0):
-        return np.lib.format.read_array_header_2_0(stream)
-    raise ValueError(f"npy format {version[0]}.{version[1]} is for structured arrays only")
-
-
-def _fill(stream: IO[bytes], target: memoryview) -> int:
-    """Read until `target` is full or the stream ends; return the number of bytes read."""
-    done = 0
-    while done < len(target):
-        piece = stream.read(min(len(target) - done, 1 << 20))
-        if not piece:
-            break
-        target[done : done + len(piece)] = piece
-        done += len(piece)
-    return done
-
-
-def _open_logits(name: str) -> ArrayFile:
-    logits = ArrayFile(name)
-    if logits.dtype.kind != "f" or logits.dtype.itemsize > 8:
-        hints = dict.fromkeys("iu", "; are LOGITS and LABELS swapped?")
-        hints["V"] = "; the format does not keep bfloat16, save it as float32"
-        hint = hints.get(logits.dtype.kind, "")
-        raise CommandError(
-            f"{name}: logits must be float16, float32 or float64, got {logits.dtype}{hint}"
-        )
-    if len(logits.shape) != 2:
-        hint = "; reshape it to (-1, classes)" if len(logits.shape) > 2 else ""
-        raise CommandError(
-            f"{name}: logits must be (rows, classes), got shape {logits.shape}{hint}"
-        )
-    if logits.rows < 1:
-        raise CommandError(f"{name}: has no rows (shape {logits.shape}); nothing to evaluate")
-    if logits.shape[1] < 2:
-        raise CommandError(
-            f"{name}: a softmax needs two classes or more, got shape {logits.shape}; for one "
-            "score z per row save numpy.stack([0 * z, z], axis=1)"
-        )
-    return logits
-
-
-def _open_labels(name: str, logits: ArrayFile) -> ArrayFile:
-    labels = ArrayFile(name)
-    rows, classes = logits.shape
-    wanted = f"integer labels ({rows},) or a distribution ({rows}, {classes})"
-    if labels.shape not in ((rows,), (rows, classes)):
-        raise CommandError(
-            f"{name}: shape {labels.shape} does not fit {logits.name} with shape {logits.shape}; "
-            f"give {wanted}"
-        )
-    if labels.dtype.kind not in ("iu" if len(labels.shape) == 1 else "fiub"):
-        raise CommandError(f"{name}: labels of dtype {labels.dtype}; give {wanted}")
-    return labels
-
-
-def _open_weights(name: str, logits: ArrayFile) -> ArrayFile:
-    weights = ArrayFile(name)
-    rows = logits.rows
-    if weights.shape != (rows,):
-        raise CommandError(
-            f"{name}: shape {weights.shape} does not fit {logits.name}; give one weight for each "
-            f"row, shape ({rows},)"
-        )
-    if weights.dtype.kind not in "fiub":
-        raise CommandError(f"{name}: weights must be real numbers, got dtype {weights.dtype}")
-    return weights
-
-
-# ---------------------------------------------------------------------------------------------
-# Figures
 
 
 def _dot(a: NDArray[Any], b: NDArray[Any]) -> float:
@@ -684,9 +449,9 @@ def evaluate_files(
         If a file cannot be read, does not fit the others, or holds a value that is out of range.
         The message names file, row and value.
     """
-    logits_file = _open_logits(logits)
-    labels_file = _open_labels(labels, logits_file)
-    weights_file = None if weights is None else _open_weights(weights, logits_file)
+    logits_file = open_logits(logits)
+    labels_file = open_labels(labels, logits_file)
+    weights_file = None if weights is None else open_weights(weights, logits_file)
     if ignore_index is not None and len(labels_file.shape) == 2:
         raise CommandError(f"{labels}: --ignore-index needs integer labels; this is a distribution")
 
@@ -710,107 +475,3 @@ def evaluate_files(
         if progress is not None:
             progress(accumulator.rows, rows)
     return accumulator.metrics()
-
-
-# ---------------------------------------------------------------------------------------------
-# Drawings
-
-BLUE, ORANGE, GREY = "#2a6f97", "#e07a3f", "#8a8f98"
-
-
-def draw_reliability(axes: Axes, metrics: Metrics) -> None:
-    """Draw accuracy against confidence, with the share of rows in each bin below."""
-    filled = [b for b in metrics.reliability if b.rows]
-    width = 1.0 / len(metrics.reliability)
-    left = [b.lower for b in filled]
-    axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="perfect calibration")
-    axes.bar(
-        left,
-        [b.weight / metrics.weight for b in filled],
-        width,
-        align="edge",
-        color=GREY,
-        alpha=0.3,
-        edgecolor="white",
-        label="share of rows",
-    )
-    axes.plot(
-        [b.confidence for b in filled],
-        [b.accuracy for b in filled],
-        color=BLUE,
-        marker="o",
-        markersize=5,
-        clip_on=False,
-        linewidth=1.5,
-        label="accuracy in bin",
-    )
-    axes.vlines(
-        [b.confidence for b in filled],
-        [b.confidence for b in filled],
-        [b.accuracy for b in filled],
-        color=ORANGE,
-        linewidth=2,
-        label="gap",
-    )
-    axes.set(
-        xlim=(0, 1),
-        ylim=(0, 1.02),
-        xlabel="confidence (largest probability)",
-        ylabel="accuracy",
-        title=f"Reliability: ECE {100 * metrics.expected_calibration_error:.2f} %",
-    )
-    axes.legend(loc="upper left", frameon=False, fontsize="small")
-    axes.grid(alpha=0.25)
-    axes.set_axisbelow(True)
-
-
-def draw_loss_histogram(axes: Axes, metrics: Metrics) -> None:
-    """Draw the share of rows by their loss, on a logarithmic axis."""
-    low, high = HISTOGRAM_DECADES
-    bins_per_bar = 4
-    weights = np.array(metrics.loss_histogram).reshape(-1, bins_per_bar).sum(axis=1)
-    edges = np.logspace(low, high, len(weights) + 1)
-    filled = np.flatnonzero(weights)
-    guess = math.log(metrics.classes)
-    # The uniform guess is always in sight, with room on both sides.
-    axes.set_xscale("log")
-    axes.set_xlim(min([guess / 20, *edges[filled]]), max([guess * 5, *edges[filled + 1]]))
-    axes.bar(
-        edges[filled],
-        weights[filled] / metrics.weight,
-        np.diff(edges)[filled],
-        align="edge",
-        color=BLUE,
-        alpha=0.85,
-        edgecolor="white",
-        linewidth=0.4,
-    )
-    if math.isfinite(metrics.mean_loss):
-        axes.axvline(
-            max(metrics.mean_loss, 10.0**low),
-            color=ORANGE,
-            linewidth=1.8,
-            label=f"mean {metrics.mean_loss:.4g}",
-        )
-    axes.axvline(guess, color=GREY, linewidth=1, linestyle="--", label=f"uniform guess {guess:.4g}")
-    infinite = metrics.infinite_losses
-    axes.set(
-        xlabel="loss of a row (nats)",
-        ylabel="share of rows",
-        title="Loss of each row" + (f" ({infinite:,} infinite, not shown)" if infinite else ""),
-    )
-    axes.set_ylim(bottom=0)
-    axes.legend(loc="best", fontsize="small", edgecolor="none")
-    axes.grid(alpha=0.25, axis="y")
-    axes.set_axisbelow(True)
-
-
-def metrics_figure(metrics: Metrics) -> Figure:
-    """Return the two drawings side by side."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 4.4), dpi=150, layout="constrained")
-    left, right = figure.subplots(1, 2)
-    draw_reliability(left, metrics)
-    draw_loss_histogram(right, metrics)
-    return figure

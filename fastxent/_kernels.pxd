@@ -85,6 +85,11 @@ cdef Table active
 cdef int threads_for(object n_threads, Py_ssize_t work) except -1
 
 
+cdef inline Py_ssize_t share(Py_ssize_t items, int threads) noexcept nogil:
+    """How many items a thread takes at a time: few enough that one that is held up does not hold up the others."""
+    return max(1, items // (32 * threads))
+
+
 cdef inline void rows_expsum(Table k, const real *x, Py_ssize_t stride, Py_ssize_t rows, Py_ssize_t n, real *e,
                              Py_ssize_t e_stride, const fx_rows *out) noexcept nogil:
     if real is float:

@@ -11,7 +11,7 @@ from libc.string cimport memset
 cimport numpy as cnp
 
 from fastxent._arrays cimport Integers, Rows, direct_rows, integers_of, read_integer, read_rows, rows_of, write_rows
-from fastxent._kernels cimport Table, active, fx_sigmoid, real, row_expit, row_log_expit, sigmoid_loss, threads_for
+from fastxent._kernels cimport Table, active, fx_sigmoid, real, row_expit, row_log_expit, share, sigmoid_loss, threads_for
 
 cnp.import_array()
 
@@ -132,7 +132,7 @@ cdef double run(Call *c, int threads, real *like) except? -1.0:
             for which in range(items):
                 loss_piece(c, <real *>memory, which)
         else:
-            for which in prange(items, num_threads=threads, schedule="static"):
+            for which in prange(items, num_threads=threads, schedule="dynamic", chunksize=share(items, threads)):
                 loss_piece(c, <real *>(memory + threadid() * size), which)
         total = c.kernels.f64.sum(c.sums, items)
         free(memory)
@@ -225,7 +225,7 @@ cdef int run_elementwise(Elementwise *c, int threads, real *like) except -1:
             for which in range(items):
                 elementwise_piece(c, <real *>memory, which)
         else:
-            for which in prange(items, num_threads=threads, schedule="static"):
+            for which in prange(items, num_threads=threads, schedule="dynamic", chunksize=share(items, threads)):
                 elementwise_piece(c, <real *>(memory + threadid() * size), which)
         free(memory)
     return 0

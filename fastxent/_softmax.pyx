@@ -26,7 +26,7 @@ import numpy as np
 from fastxent._arrays cimport (Integers, Rows, direct_rows, integers_of, is_direct, read_integer, read_rows, rows_of,
                                write_rows)
 from fastxent._kernels cimport (FX_FEW, FX_FEW_SIZE, Table, active, fx_rows, fx_target, real, row_subtract,
-                                row_target, rows_curvature, rows_expsum, rows_scale, rows_subtract_max, threads_for)
+                                row_target, rows_curvature, rows_expsum, rows_scale, rows_subtract_max, share, threads_for)
 
 cnp.import_array()
 
@@ -407,7 +407,7 @@ cdef double run(Call *c, int threads, real *like) except? -1.0:
             for which in range(chunks):
                 loss_chunk(c, scratch, which, like)
         else:
-            for which in prange(chunks, num_threads=threads, schedule="static"):
+            for which in prange(chunks, num_threads=threads, schedule="dynamic", chunksize=share(chunks, threads)):
                 loss_chunk(c, &scratch[threadid()], which, like)
         total = c.kernels.f64.sum(c.partial, chunks) if c.losses == NULL else 0.0
         free(memory)
@@ -621,7 +621,7 @@ cdef int run_special(Special *c, int threads, real *like) except -1:
             for which in range(chunks):
                 special_chunk(c, scratch, which, like)
         else:
-            for which in prange(chunks, num_threads=threads, schedule="static"):
+            for which in prange(chunks, num_threads=threads, schedule="dynamic", chunksize=share(chunks, threads)):
                 special_chunk(c, &scratch[threadid()], which, like)
         free(memory)
     return 0

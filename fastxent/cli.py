@@ -19,7 +19,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import fastxent as fx
-from fastxent._evaluate import CommandError, Metrics, evaluate_files, metrics_figure
+from fastxent._array_files import CommandError
+from fastxent._evaluate import Metrics, evaluate_files
+from fastxent._plots import demo_figure, metrics_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -175,7 +177,8 @@ def _run_demo(arguments: argparse.Namespace) -> None:
         training = _demo.train(digits, show)
     with _progress("comparing") as show:
         ours, theirs = _demo.compare(digits, show)
-    _save(_demo.demo_figure(digits, training, theirs.objective), "--output", arguments.output)
+    test = _demo.evaluate_fit(training.fit, digits)
+    _save(demo_figure(digits, training, test, theirs.objective), "--output", arguments.output)
 
     console = _console()
     table = _table("", ours.name, theirs.name)
