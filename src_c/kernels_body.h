@@ -9,6 +9,11 @@
 #define BIAS C(64.0, 32.0f)
 #define TWO_TO_BIAS C(0x1p64, 0x1p32f)
 #define TWO_TO_MINUS_BIAS C(0x1p-64, 0x1p-32f)
+/* Where the maximum lies here, exponentials are stored as they are: none overflows, and what underflows is no normal
+   number as a probability either. */
+#define PLAIN_FROM C(1.0, 1.0f)
+#define PLAIN_TO C(400.0, 40.0f)
+#define LOG_SMALLEST_NORMAL C(-0x1.6232bdd7abcd2p+9, -0x1.5d589ep+6f)
 #define SMALLEST_NORMAL C(0x1p-1022, 0x1p-126f)
 /* Adding and subtracting 1.5 * 2^(mantissa bits) rounds to an integer. */
 #define ROUND_TO_INTEGER C(0x1.8p52, 0x1.8p23f)
@@ -57,7 +62,7 @@ static inline V OP(exp_mantissa)(V t, V n, V *rest) {
 static inline V OP(exp_nonpositive)(V t) {
     V n = OP(power_of_two)(t);
     V rest, value = OP(scale2)(OP(exp_mantissa)(t, n, &rest), n);
-    return OP(keep)(OP(not_lt)(t, OP(set)(C(-0x1.6232bdd7abcd2p+9, -0x1.5d589ep+6f))), value);
+    return OP(keep)(OP(not_lt)(t, OP(set)(LOG_SMALLEST_NORMAL)), value);
 }
 
 /* log(2^k (1 + f)) + c for f in [-1/4, 1/2], c small, and in `rest` what the sum rounds off: the logarithm's
@@ -166,11 +171,17 @@ static inline OP(reference) OP(refer_to)(V max) {
     return to;
 }
 
+/* The same for a maximum from PLAIN_FROM to PLAIN_TO, which needs no shift. */
+static inline OP(reference) OP(refer_plainly)(V max) {
+    OP(reference) to = {max, OP(set)(0), OP(set)(0), OP(max)(OP(sub)(max, OP(set)(REACH)), OP(set)(LOG_SMALLEST_NORMAL))};
+    return to;
+}
+
 /* The exponential, 0 below the floor, and in `rest` what it rounds off (double only). */
-static inline V OP(exp_relative)(V x, const OP(reference) *to, V *rest) {
-    V t = OP(sub)(x, to->origin);
+static inline V OP(exp_relative)(V x, const OP(reference) *to, int plain, V *rest) {
+    V t = plain ? x : OP(sub)(x, to->origin);
     V n = OP(power_of_two)(t);
-    V power = OP(sub)(n, to->shift);
+    V power = plain ? n : OP(sub)(n, to->shift);
     V value = OP(scale2)(OP(exp_mantissa)(t, n, rest), power);
     M counts = OP(not_lt)(x, to->floor);
     if (sizeof(REAL) == sizeof(double)) *rest = OP(keep)(counts, OP(scale2)(*rest, power));
@@ -217,53 +228,96 @@ static REAL KERNEL(max)(const REAL *x, ptrdiff_t n) {
     return OP(max_lane)(OP(max)(OP(max)(a, b), OP(max)(c, d)));
 }
 
-/* Exponentials of k scores, stored; those of scores other than the maximum are added to the sum, and counted. */
+/* How a row is gone through; constants wherever it is used. */
+typedef struct {
+    int plain;   /* see refer_plainly */
+    int apart;   /* exponentials equal to the top one are left out of the sum, and counted */
+    int marked;  /* exponentials of -inf are stored as -1 */
+} OP(mode);
+
+/* Exponentials of k scores: stored, and added to the sum. */
 static inline SUM OP(expsum_step)(SUM sum, const REAL *x, REAL *e, ptrdiff_t k, const OP(reference) *to,
-                                  int marked, ptrdiff_t *count) {
+                                  V top, OP(mode) mode, ptrdiff_t *others) {
     V score = k == LANES ? OP(load)(x) : OP(load_part)(x, k, -INFINITY);
-    V rest, value = OP(exp_relative)(score, to, &rest);
-    M other = OP(ne)(score, to->max);
-    *count += OP(count)(other);
+    V rest, value = OP(exp_relative)(score, to, mode.plain, &rest);
     if (e) {
-        V stored = marked ? OP(mark_masked)(score, value) : value;
+        V stored = mode.marked ? OP(mark_masked)(score, value) : value;
         if (k == LANES)
             OP(store)(e, stored);
         else
             OP(store_part)(e, stored, k);
     }
+    if (!mode.apart) return OP(sum_add_exact)(sum, value, rest);
+    M other = OP(ne)(value, top);
+    *others += OP(count)(other);
     return OP(sum_add_exact)(sum, OP(keep)(other, value), OP(keep)(other, rest));
 }
 
-static inline void KERNEL(expsum_row)(const REAL *x, ptrdiff_t n, REAL *e, int marked,
-                                      const fx_rows *out, ptrdiff_t row, ptrdiff_t ahead, ptrdiff_t e_ahead) {
-    REAL max = KERNEL(max)(x, n);
-    if (!(max > -INFINITY && max < INFINITY)) {
-        KERNEL(limit_row)(x, n, max, e, 1, out, row);
-        return;
-    }
-    OP(reference) to = OP(refer_to)(OP(set)(max));
+typedef struct {
+    const REAL *x;
+    ptrdiff_t n;
+    REAL *e;
+    ptrdiff_t ahead, e_ahead; /* bytes to the next row */
+} OP(row);
+
+static inline void KERNEL(expsum_row)(const OP(row) *at, const OP(reference) *to, V top, OP(mode) mode,
+                                      const fx_rows *out, ptrdiff_t row) {
+    const REAL *x = at->x;
+    REAL *e = at->e, shift[LANES];
     SUM sum = OP(sum_zero)();
-    ptrdiff_t i = 0, vectors = 0, others = 0;
+    ptrdiff_t i = 0, vectors = 0, others = 0, n = at->n;
     for (; i + LANES <= n; i += LANES, ++vectors) {
         /* The next row comes from memory while this one is computed: half again as fast on two threads. */
-        __builtin_prefetch((const char *)(x + i) + ahead, 0);
-        if (e) __builtin_prefetch((const char *)(e + i) + e_ahead, 1);
-        sum = OP(expsum_step)(sum, x + i, e ? e + i : NULL, LANES, &to, marked, &others);
+        __builtin_prefetch((const char *)(x + i) + at->ahead, 0);
+        if (e) __builtin_prefetch((const char *)(e + i) + at->e_ahead, 1);
+        sum = OP(expsum_step)(sum, x + i, e ? e + i : NULL, LANES, to, top, mode, &others);
     }
     if (i < n) {
-        sum = OP(expsum_step)(sum, x + i, e ? e + i : NULL, n - i, &to, marked, &others);
+        sum = OP(expsum_step)(sum, x + i, e ? e + i : NULL, n - i, to, top, mode, &others);
         ++vectors;
     }
-    REAL shift[LANES];
-    OP(store)(shift, to.shift);
-    out->max[row] = (double)max;
-    out->ties[row] = (double)(vectors * LANES - others);
+    OP(store)(shift, to->shift);
+    out->ties[row] = mode.apart ? (double)(vectors * LANES - others) : 1.0;
     out->others[row] = OP(sum_total)(sum, &out->rest[row]);
     out->stored[row] = (double)shift[0];
 }
 
-static void KERNEL(margins_row)(const REAL *x, ptrdiff_t n, const fx_rows *out, ptrdiff_t row) {
-    V max = OP(set)((REAL)out->max[row]), masked = OP(set)(-INFINITY);
+/* The sum of stored exponentials other than the top one, which are counted. */
+static void KERNEL(sum_apart)(const REAL *e, ptrdiff_t n, V top, const fx_rows *out, ptrdiff_t row) {
+    SUM sum = OP(sum_zero)();
+    ptrdiff_t others = 0, vectors = 0;
+    for (ptrdiff_t i = 0; i < n; i += LANES, ++vectors) {
+        V value = OP(load_part)(e + i, n - i < LANES ? n - i : LANES, 0);
+        M other = OP(ne)(value, top);
+        others += OP(count)(other);
+        sum = OP(sum_add)(sum, OP(keep)(other, value));
+    }
+    out->ties[row] = (double)(vectors * LANES - others);
+    out->others[row] = OP(sum_total)(sum, &out->rest[row]);
+}
+
+/* A row without marks. The double that holds a sum of floats has digits to spare: the top one is taken out
+   afterwards, which is a tenth faster, unless what remains is so small that the sum's rounding would show. */
+static inline void KERNEL(expsum_unmarked)(const OP(row) *at, const OP(reference) *to, int plain,
+                                           const fx_rows *out, ptrdiff_t row) {
+    V rest, top = OP(exp_relative)(to->max, to, plain, &rest);
+    if (sizeof(REAL) == sizeof(float)) {
+        REAL first[LANES];
+        OP(store)(first, top);
+        KERNEL(expsum_row)(at, to, top, (OP(mode)){plain, 0, 0}, out, row);
+        double least = out->others[row] * (double)(at->n / LANES + 2 * LANES) * 0x1p-25;
+        out->others[row] -= (double)first[0];
+        if (!(out->others[row] < least)) return;
+        if (at->e) {
+            KERNEL(sum_apart)(at->e, at->n, top, out, row);
+            return;
+        }
+    }
+    KERNEL(expsum_row)(at, to, top, (OP(mode)){plain, 1, 0}, out, row);
+}
+
+static void KERNEL(margins_row)(const REAL *x, ptrdiff_t n, REAL row_max, const fx_rows *out, ptrdiff_t row) {
+    V max = OP(set)(row_max), masked = OP(set)(-INFINITY);
     SUM sum = OP(sum_zero)();
     ptrdiff_t classes = 0;
     for (ptrdiff_t i = 0; i < n; i += LANES) {
@@ -315,7 +369,7 @@ static void KERNEL(expsum_group)(const REAL *x, ptrdiff_t stride, ptrdiff_t rows
     SUM sum = OP(sum_zero)(), margin = OP(sum_zero)();
     V zero = OP(set)(0), one = OP(set)(1), different = zero, present = zero;
     for (ptrdiff_t j = 0; j < n; ++j) {
-        V score = column[j], rest, value = OP(exp_relative)(score, &to, &rest);
+        V score = column[j], rest, value = OP(exp_relative)(score, &to, 0, &rest);
         M other = OP(ne)(score, max);
         different = OP(add)(different, OP(keep)(other, one));
         sum = OP(sum_add_exact)(sum, OP(keep)(other, value), OP(keep)(other, rest));
@@ -352,8 +406,8 @@ static void KERNEL(expsum_group)(const REAL *x, ptrdiff_t stride, ptrdiff_t rows
                               first + i);
 }
 
-/* From the sum of the stored exponentials, and the power of two in `stored`, to `others` and `stored`. The stored
-   exponential of the maximum, 2^-shift exp(max - origin), is had to nearly twice double precision: 1 + s and what
+/* From the sum of the stored exponentials, and the shift in `stored`, to `others` and `stored`. The stored exponential
+   of the maximum, 2^-shift exp(max - origin) = 2^power e^r, is had to nearly twice double precision: 1 + s and what
    that rounds off. */
 static void KERNEL(finish_rows)(ptrdiff_t rows, const fx_rows *out) {
     f64v one = f64_set(1), far = f64_set((double)FAR);
@@ -362,18 +416,21 @@ static void KERNEL(finish_rows)(ptrdiff_t rows, const fx_rows *out) {
         f64v max = f64_load_part(out->max + i, k, 0.0);
         f64v ties = f64_load_part(out->ties + i, k, 1.0);
         f64v others = f64_load_part(out->others + i, k, 0.0);
-        f64v rest = f64_mul(f64_load_part(out->rest + i, k, 0.0), f64_set((double)TWO_TO_MINUS_BIAS));
+        f64v rest = f64_load_part(out->rest + i, k, 0.0);
         f64v stored = f64_load_part(out->stored + i, k, 0.0);
         f64m finite = f64_lt(f64_abs(max), f64_set(INFINITY));
         f64v t = f64_keep(f64_lt(f64_abs(max), far), max);
-        f64v n = f64_add(f64_keep(finite, stored), f64_set((double)BIAS));
+        f64v n = f64_power_of_two(t);
+        f64v power = f64_keep(finite, f64_sub(n, stored));
         f64v high = f64_fnma(n, f64_set(F64_LN2_HIGH), t), low = f64_mul(n, f64_set(F64_LN2_LOW));
         f64v r = f64_sub(high, low);
         f64v r_rest = f64_sub(f64_sub(high, r), low);
         f64v s = f64_fma(f64_mul(r, r), f64_exp_tail(r), r);
         f64v unit = f64_add(one, s);
         f64v unit_rest = f64_add(f64_add(f64_sub(one, unit), s), r_rest);
-        f64v sum = f64_mul(others, f64_set((double)TWO_TO_MINUS_BIAS));
+        f64v down = f64_scale2(one, f64_sub(f64_set(0), power));
+        f64v sum = f64_mul(others, down);
+        rest = f64_mul(rest, down);
         f64v quotient = f64_div(sum, unit);
         f64v remainder = f64_sub(f64_remainder(sum, quotient, unit), f64_mul(quotient, unit_rest));
         f64v quotient_rest = f64_div(f64_add(remainder, rest), unit);
@@ -385,8 +442,7 @@ static void KERNEL(finish_rows)(ptrdiff_t rows, const fx_rows *out) {
         f64_store_part(out->others + i, f64_select(finite, quotient, others), k);
         f64_store_part(out->rest + i, f64_keep(finite, quotient_rest), k);
         f64_store_part(out->stored + i,
-                       f64_select(finite, f64_mul(total, f64_set((double)TWO_TO_BIAS)), f64_add(ties, others)),
-                       k);
+                       f64_select(finite, f64_scale2(total, power), f64_add(ties, others)), k);
     }
 }
 
@@ -397,18 +453,25 @@ static void KERNEL(rows_expsum)(const REAL *x, ptrdiff_t stride, ptrdiff_t rows,
             KERNEL(expsum_group)(x + i * stride, stride, rows - i < LANES ? rows - i : LANES, n,
                                  e ? e + i * n : NULL, out, i);
     } else {
-        ptrdiff_t ahead = stride * (ptrdiff_t)sizeof(REAL), e_ahead = e_stride * (ptrdiff_t)sizeof(REAL);
         for (ptrdiff_t i = 0; i < rows; ++i) {
-            const REAL *row = x + i * stride;
-            if (out->margins) {
-                /* Scores first: the exponentials may overwrite them. */
-                out->max[i] = (double)KERNEL(max)(row, n);
-                KERNEL(margins_row)(row, n, out, i);
-                KERNEL(expsum_row)(row, n, e ? e + i * e_stride : NULL, 1, out, i, ahead, e_ahead);
-            } else if (e) {
-                KERNEL(expsum_row)(row, n, e + i * e_stride, 0, out, i, ahead, e_ahead);
+            OP(row) at = {x + i * stride, n, e ? e + i * e_stride : NULL, stride * (ptrdiff_t)sizeof(REAL),
+                          e_stride * (ptrdiff_t)sizeof(REAL)};
+            REAL max = KERNEL(max)(at.x, n);
+            out->max[i] = (double)max;
+            if (!(max > -INFINITY && max < INFINITY)) {
+                KERNEL(limit_row)(at.x, n, max, at.e, 1, out, i);
+            } else if (out->margins) {
+                /* Margins first: the exponentials may overwrite the scores. */
+                OP(reference) to = OP(refer_to)(OP(set)(max));
+                KERNEL(margins_row)(at.x, n, max, out, i);
+                V rest, top = OP(exp_relative)(to.max, &to, 0, &rest);
+                KERNEL(expsum_row)(&at, &to, top, (OP(mode)){0, 1, 1}, out, i);
+            } else if (max >= PLAIN_FROM && max <= PLAIN_TO) {
+                OP(reference) to = OP(refer_plainly)(OP(set)(max));
+                KERNEL(expsum_unmarked)(&at, &to, 1, out, i);
             } else {
-                KERNEL(expsum_row)(row, n, NULL, 0, out, i, ahead, e_ahead);
+                OP(reference) to = OP(refer_to)(OP(set)(max));
+                KERNEL(expsum_unmarked)(&at, &to, 0, out, i);
             }
         }
     }

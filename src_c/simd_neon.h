@@ -88,14 +88,16 @@ static inline f64v f64_select(f64m m, f64v a, f64v b) { return vbslq_f64(m, a, b
 static inline int f32_count(f32m m) { return (int)vaddvq_u32(vshrq_n_u32(m, 31)); }
 static inline int f64_count(f64m m) { return (int)vaddvq_u64(vshrq_n_u64(m, 63)); }
 
-/* a * 2^n for integral n by the exponent field; the result must be normal (a NaN n converts to zero). */
+/* a * 2^n for integral n with 2^n a normal number. Adding 1.5 * 2^(mantissa bits) + bias leaves the biased
+   exponent in the low bits; the product, unlike an addition to the exponent field, keeps a zero a zero and a NaN
+   a NaN. */
 static inline f32v f32_scale2(f32v a, f32v n) {
-    int32x4_t shift = vshlq_n_s32(vcvtq_s32_f32(n), 23);
-    return vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(a), shift));
+    f32v shifted = vaddq_f32(n, vdupq_n_f32(0x1.8p23f + 127.0f));
+    return vmulq_f32(a, vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(shifted), 23)));
 }
 static inline f64v f64_scale2(f64v a, f64v n) {
-    int64x2_t shift = vshlq_n_s64(vcvtq_s64_f64(n), 52);
-    return vreinterpretq_f64_s64(vaddq_s64(vreinterpretq_s64_f64(a), shift));
+    f64v shifted = vaddq_f64(n, vdupq_n_f64(0x1.8p52 + 1023.0));
+    return vmulq_f64(a, vreinterpretq_f64_u64(vshlq_n_u64(vreinterpretq_u64_f64(shifted), 52)));
 }
 static inline f64v f64_exponent(f64v a) {
     int64x2_t field = vreinterpretq_s64_u64(vshrq_n_u64(vreinterpretq_u64_f64(a), 52));
