@@ -1,4 +1,6 @@
 # Arrays as the row loops see them: any strides, any storage, read and written by blocks of rows.
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t
+
 from fastxent._kernels cimport Table, real
 
 cdef enum Storage:
@@ -22,10 +24,27 @@ cdef struct Integers:
 cdef Rows rows_of(object array)
 cdef Integers integers_of(object array)
 cdef Storage storage_of(object dtype) except *
-cdef long long read_integer(const Integers *array, Py_ssize_t i) noexcept nogil
 cdef bint is_direct(const Rows *rows, real *like) noexcept nogil
 cdef real *direct_rows(const Rows *rows, Py_ssize_t first, Py_ssize_t count, real *like) noexcept nogil
 cdef void read_rows(Table k, const Rows *rows, Py_ssize_t first, Py_ssize_t count, Py_ssize_t n,
                     real *out) noexcept nogil
 cdef void write_rows(Table k, const Rows *rows, Py_ssize_t first, Py_ssize_t count, Py_ssize_t n,
                      const real *values) noexcept nogil
+
+
+cdef inline long long read_integer(const Integers *array, Py_ssize_t i) noexcept nogil:
+    """An element; a uint64 too large for int64 comes out negative."""
+    cdef const char *p = array.data + i * array.stride
+    if array.storage == INT64 or array.storage == UINT64:
+        return (<const int64_t *>p)[0]
+    if array.storage == INT32:
+        return (<const int32_t *>p)[0]
+    if array.storage == UINT8:
+        return (<const uint8_t *>p)[0]
+    if array.storage == INT16:
+        return (<const int16_t *>p)[0]
+    if array.storage == INT8:
+        return (<const int8_t *>p)[0]
+    if array.storage == UINT16:
+        return (<const uint16_t *>p)[0]
+    return (<const uint32_t *>p)[0]

@@ -115,24 +115,6 @@ cdef Integers integers_of(object array):
     return integers
 
 
-cdef long long read_integer(const Integers *array, Py_ssize_t i) noexcept nogil:
-    """An element; a uint64 too large for int64 comes out negative."""
-    cdef const char *p = array.data + i * array.stride
-    if array.storage == INT64 or array.storage == UINT64:
-        return (<const int64_t *>p)[0]
-    if array.storage == INT32:
-        return (<const int32_t *>p)[0]
-    if array.storage == UINT8:
-        return (<const uint8_t *>p)[0]
-    if array.storage == INT16:
-        return (<const int16_t *>p)[0]
-    if array.storage == INT8:
-        return (<const int8_t *>p)[0]
-    if array.storage == UINT16:
-        return (<const uint16_t *>p)[0]
-    return (<const uint32_t *>p)[0]
-
-
 cdef bint is_direct(const Rows *rows, real *like) noexcept nogil:
     """Whether rows are contiguous arrays of the computing type; `like` only tells the type."""
     cdef Storage own

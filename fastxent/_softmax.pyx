@@ -170,7 +170,10 @@ cdef void lay_out(Scratch *s, char *memory, Py_ssize_t chunk, Py_ssize_t classes
 
 cdef inline double below(double max, double score) noexcept nogil:
     """max - score, 0 for the maximum itself even if it is infinite."""
-    return 0.0 if score == max else max - score
+    # Asking for equality first would be a branch that no processor foresees.
+    if max == INFINITY and score == INFINITY:
+        return 0.0
+    return max - score
 
 
 cdef inline double add3(double a, double b, double c) noexcept nogil:
