@@ -1,16 +1,16 @@
 """Cross-entropy on the CPU for NumPy and SciPy: exact, and at memory speed."""
 
 try:
-    from fastxent import _kernels
+    from fastxent._kernels import isa, set_isa, set_num_threads
 except ModuleNotFoundError as error:  # pragma: no cover - only in a checkout that is not built
     if error.name != "fastxent._kernels":
         raise
     raise ImportError(
-        "this is fastxent's source folder, not the built package: run `make build`, or start Python elsewhere"
+        "this folder holds fastxent's sources, not the built package: `make build` installs that in .venv; "
+        "then use `.venv/bin/python -P`, or start Python in another folder"
     ) from None
 
 from fastxent._info import __version__, info
-from fastxent._kernels import isa, set_isa, set_num_threads
 from fastxent.sigmoid import sigmoid_cross_entropy
 from fastxent.softmax import softmax_cross_entropy
 from fastxent.special import expit, log_expit, log_softmax, logsumexp, softmax

@@ -84,9 +84,7 @@ class ArrayFile:
         for start in range(0, self.rows, rows):
             # A mapping for each block: dropping it lets go of the pages that were read.
             try:
-                mapped = np.memmap(
-                    self._path, self.dtype, "r", self._offset, self.shape, self._order
-                )
+                mapped = np.memmap(self._path, self.dtype, "r", self._offset, self.shape, self._order)
             except (OSError, ValueError) as error:
                 self._refuse_error(error)
             yield np.asarray(mapped[start : start + rows])
@@ -131,9 +129,7 @@ class ArrayFile:
         if not arrays:
             self._refuse("holds no array")
         if wanted is None and len(arrays) > 1:
-            self._refuse(
-                f"holds {len(arrays)} arrays ({known}); name one: {self._path}:{arrays[0]}"
-            )
+            self._refuse(f"holds {len(arrays)} arrays ({known}); name one: {self._path}:{arrays[0]}")
         if wanted is not None and wanted not in arrays:
             self._refuse(f"has no array named {wanted!r}; it holds {known}")
         return f"{arrays[0] if wanted is None else wanted}.npy"
@@ -185,14 +181,10 @@ def open_logits(name: str) -> ArrayFile:
         hints = dict.fromkeys("iu", "; are LOGITS and LABELS swapped?")
         hints["V"] = "; the format does not keep bfloat16, save it as float32"
         hint = hints.get(logits.dtype.kind, "")
-        raise CommandError(
-            f"{name}: logits must be float16, float32 or float64, got {logits.dtype}{hint}"
-        )
+        raise CommandError(f"{name}: logits must be float16, float32 or float64, got {logits.dtype}{hint}")
     if len(logits.shape) != 2:
         hint = "; reshape it to (-1, classes)" if len(logits.shape) > 2 else ""
-        raise CommandError(
-            f"{name}: logits must be (rows, classes), got shape {logits.shape}{hint}"
-        )
+        raise CommandError(f"{name}: logits must be (rows, classes), got shape {logits.shape}{hint}")
     if logits.rows < 1:
         raise CommandError(f"{name}: has no rows (shape {logits.shape}); nothing to evaluate")
     if logits.shape[1] < 2:
@@ -210,8 +202,7 @@ def open_labels(name: str, logits: ArrayFile) -> ArrayFile:
     wanted = f"integer labels ({rows},) or a distribution ({rows}, {classes})"
     if labels.shape not in ((rows,), (rows, classes)):
         raise CommandError(
-            f"{name}: shape {labels.shape} does not fit {logits.name} with shape {logits.shape}; "
-            f"give {wanted}"
+            f"{name}: shape {labels.shape} does not fit {logits.name} with shape {logits.shape}; give {wanted}"
         )
     if labels.dtype.kind not in ("iu" if len(labels.shape) == 1 else "fiub"):
         raise CommandError(f"{name}: labels of dtype {labels.dtype}; give {wanted}")
@@ -224,8 +215,7 @@ def open_weights(name: str, logits: ArrayFile) -> ArrayFile:
     rows = logits.rows
     if weights.shape != (rows,):
         raise CommandError(
-            f"{name}: shape {weights.shape} does not fit {logits.name}; give one weight for each "
-            f"row, shape ({rows},)"
+            f"{name}: shape {weights.shape} does not fit {logits.name}; give one weight for each row, shape ({rows},)"
         )
     if weights.dtype.kind not in "fiub":
         raise CommandError(f"{name}: weights must be real numbers, got dtype {weights.dtype}")

@@ -107,9 +107,7 @@ def load_digits(seed: int = 0) -> Digits:
     from sklearn.model_selection import train_test_split
 
     x, y = sklearn_digits(return_X_y=True)
-    x_train, x_test, y_train, y_test = train_test_split(
-        x / 16.0, y, test_size=0.5, stratify=y, random_state=seed
-    )
+    x_train, x_test, y_train, y_test = train_test_split(x / 16.0, y, test_size=0.5, stratify=y, random_state=seed)
     return Digits(x_train, y_train, x_test, y_test)
 
 
@@ -206,9 +204,9 @@ def fit_sklearn(digits: Digits) -> Fit:
     """Fit scikit-learn's `LogisticRegression` on the same rows, objective and tolerances."""
     from sklearn.linear_model import LogisticRegression
 
-    model = LogisticRegression(
-        C=REGULARISATION, solver="lbfgs", tol=GRADIENT_TOLERANCE, max_iter=MAX_ITERATIONS
-    ).fit(digits.x_train, digits.y_train)
+    model = LogisticRegression(C=REGULARISATION, solver="lbfgs", tol=GRADIENT_TOLERANCE, max_iter=MAX_ITERATIONS).fit(
+        digits.x_train, digits.y_train
+    )
     parameters = np.column_stack([model.coef_, model.intercept_])
     return Fit(parameters, int(model.n_iter_.max()))
 

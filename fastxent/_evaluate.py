@@ -303,8 +303,7 @@ class Accumulator:
         weight = self._loss.weight + self._infinite_weight
         if weight == 0.0:
             raise CommandError(
-                f"{self._labels_name}: no row counts (every label is ignored or has weight 0); "
-                "nothing to evaluate"
+                f"{self._labels_name}: no row counts (every label is ignored or has weight 0); nothing to evaluate"
             )
         finite = self._infinite_losses == 0
         mean_loss = self._loss.mean if finite else math.inf
@@ -395,9 +394,7 @@ class Accumulator:
                 f"{sums[at]:.6g}; divide each row by its sum"
             )
 
-    def _check_logits(
-        self, logits: NDArray[Any], largest: NDArray[Any], row_numbers: NDArray[np.intp]
-    ) -> None:
+    def _check_logits(self, logits: NDArray[Any], largest: NDArray[Any], row_numbers: NDArray[np.intp]) -> None:
         bad = ~np.isfinite(largest)
         if not bad.any():
             return
@@ -408,8 +405,7 @@ class Accumulator:
         if value == -np.inf:
             raise CommandError(f"{where}: every logit is -inf; leave one class possible")
         raise CommandError(
-            f"{where}, column {column}: logit {value}; logits must be finite, "
-            "or -inf for a class that is ruled out"
+            f"{where}, column {column}: logit {value}; logits must be finite, or -inf for a class that is ruled out"
         )
 
 

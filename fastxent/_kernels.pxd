@@ -13,11 +13,14 @@ cdef extern from "kernels.h" nogil:
         double *rest
         double *stored
         double *margins
+        double *margins_rest
         double *classes
 
     ctypedef struct fx_target:
         double sum
         double margin
+        double sum_rest
+        double margin_rest
         Py_ssize_t count
         Py_ssize_t last
         int refused
@@ -108,12 +111,12 @@ cdef inline void rows_scale(Table k, const real *e, Py_ssize_t e_stride, Py_ssiz
 
 
 cdef inline void rows_curvature(Table k, const real *e, Py_ssize_t e_stride, Py_ssize_t rows, Py_ssize_t n,
-                                const double *inverse, const double *not_top, const double *weight, real *out,
+                                const double *inverse, const double *not_top, const double *factor, real *out,
                                 Py_ssize_t stride) noexcept nogil:
     if real is float:
-        k.f32.rows_curvature(e, e_stride, rows, n, inverse, not_top, weight, out, stride)
+        k.f32.rows_curvature(e, e_stride, rows, n, inverse, not_top, factor, out, stride)
     else:
-        k.f64.rows_curvature(e, e_stride, rows, n, inverse, not_top, weight, out, stride)
+        k.f64.rows_curvature(e, e_stride, rows, n, inverse, not_top, factor, out, stride)
 
 
 cdef inline void rows_subtract_max(Table k, const real *x, Py_ssize_t stride, Py_ssize_t rows, Py_ssize_t n,

@@ -1,5 +1,6 @@
 import numpy as np
 
+def total(weights: np.ndarray) -> float: ...
 def loss(
     scores: np.ndarray,
     dense: np.ndarray | None,

@@ -1,8 +1,8 @@
 """Row loops of the sigmoid family: elementwise.
 
-Arrays are rows of elements (a contiguous array of any shape: one row), taken in pieces of at most PIECE elements. The
-loss of a piece is one number, added up in order afterwards, so that neither the number of threads nor their order shows
-in a result.
+Elements are taken in their logical (C) order, in pieces of PIECE, whatever the strides of the arrays: a piece is used where
+it stands if it is contiguous there, and gathered otherwise. The loss of a piece is one number, added up in order
+afterwards, so that neither threads nor layouts show in a result.
 """
 from cython.parallel cimport prange, threadid
 from libc.stdlib cimport free, malloc
@@ -11,116 +11,167 @@ from libc.string cimport memset
 cimport numpy as cnp
 
 from fastxent._arrays cimport Integers, Rows, direct_rows, integers_of, read_integer, read_rows, rows_of, write_rows
-from fastxent._kernels cimport Table, active, fx_sigmoid, real, row_expit, row_log_expit, share, sigmoid_loss, threads_for
+from fastxent._kernels cimport (Table, active, fx_sigmoid, real, row_expit, row_log_expit, share, sigmoid_loss,
+                                threads_for)
 
 cnp.import_array()
 
 cdef enum:
     PIECE = 2048
+    ROOMS = 6
+
+# An array as rows of `width` elements; a contiguous one is a single row.
+cdef struct Elements:
+    Rows rows
+    Py_ssize_t width
+
+
+cdef Elements elements_of(object array):
+    cdef Elements elements
+    elements.rows = rows_of(array)
+    elements.width = max(1, array.shape[-1])
+    return elements
+
+
+cdef inline real *direct(const Elements *array, Py_ssize_t first, Py_ssize_t n, real *like) noexcept nogil:
+    """Elements first to first + n where they stand, or NULL if they are not contiguous numbers of the computing type."""
+    cdef Rows rows = array.rows
+    cdef Py_ssize_t column = first % array.width
+    if column + n > array.width:
+        return NULL
+    rows.data += column * rows.class_stride
+    return direct_rows(&rows, first // array.width, 1, like)
+
+
+# Whole rows, or a part of one.
+cdef struct Segment:
+    Rows rows
+    Py_ssize_t row
+    Py_ssize_t lines
+    Py_ssize_t count
+
+
+cdef inline Segment segment_of(const Elements *array, Py_ssize_t first, Py_ssize_t n) noexcept nogil:
+    """The largest that starts at an element and has at most n."""
+    cdef Segment part
+    cdef Py_ssize_t column = first % array.width
+    part.rows = array.rows
+    part.rows.data += column * array.rows.class_stride
+    part.row = first // array.width
+    part.lines = n // array.width if column == 0 and n >= array.width else 1
+    part.count = min(n, array.width - column)
+    return part
+
+
+cdef inline const real *gathered(Table k, const Elements *array, Py_ssize_t first, Py_ssize_t n,
+                                 real *room) noexcept nogil:
+    """The same, copied into `room` where need be."""
+    cdef const real *here = direct(array, first, n, room)
+    cdef Py_ssize_t done = 0
+    cdef Segment part
+    if here != NULL:
+        return here
+    while done < n:
+        part = segment_of(array, first + done, n - done)
+        read_rows(k, &part.rows, part.row, part.lines, part.count, room + done)
+        done += part.lines * part.count
+    return room
+
+
+cdef inline void scattered(Table k, const Elements *array, Py_ssize_t first, Py_ssize_t n, const real *values,
+                           const real *room) noexcept nogil:
+    """Put results back that had to be computed in `room`."""
+    cdef Py_ssize_t done = 0
+    cdef Segment part
+    if values != room:
+        return
+    while done < n:
+        part = segment_of(array, first + done, n - done)
+        write_rows(k, &part.rows, part.row, part.lines, part.count, values + done)
+        done += part.lines * part.count
+
+
+cdef inline real *target_of(const Elements *array, Py_ssize_t first, Py_ssize_t n, real *room) noexcept nogil:
+    cdef real *here = direct(array, first, n, room)
+    return room if here == NULL else here
+
 
 # Everything that the threads of one call read.
 cdef struct Call:
     Table kernels
     Py_ssize_t n
-    Py_ssize_t width
-    Py_ssize_t pieces
     fx_sigmoid options
-    Rows scores
+    Elements scores
     bint sparse
-    Rows dense
+    Elements dense
+    Py_ssize_t columns
     Integers indptr
     Integers indices
     const double *values
     const double *row_weights
+    Py_ssize_t row_width
     bint has_weights
-    Rows weights
+    Elements weights
     bint has_losses
     bint has_grad
     bint has_hess
-    Rows losses
-    Rows grad
-    Rows hess
+    Elements losses
+    Elements grad
+    Elements hess
     double *sums
     Py_ssize_t refused
 
-cdef enum:
-    ROOMS = 6
 
-
-cdef inline Rows part(const Rows *rows, Py_ssize_t first) noexcept nogil:
-    """The same rows from element `first` on."""
-    cdef Rows rest = rows[0]
-    rest.data += first * rest.class_stride
-    return rest
-
-
-cdef inline const real *element_input(Table k, const Rows *rows, Py_ssize_t row, Py_ssize_t first, Py_ssize_t n,
-                                      real *room) noexcept nogil:
-    cdef Rows rest = part(rows, first)
-    cdef const real *direct = direct_rows(&rest, row, 1, room)
-    if direct != NULL:
-        return direct
-    read_rows(k, &rest, row, 1, n, room)
-    return room
-
-
-cdef inline real *element_output(const Rows *rows, Py_ssize_t row, Py_ssize_t first, real *room) noexcept nogil:
-    cdef Rows rest = part(rows, first)
-    cdef real *direct = direct_rows(&rest, row, 1, room)
-    return room if direct == NULL else direct
-
-
-cdef inline void put_back(Table k, const Rows *rows, Py_ssize_t row, Py_ssize_t first, Py_ssize_t n,
-                          const real *values, const real *room) noexcept nogil:
-    cdef Rows rest = part(rows, first)
-    if values == room:
-        write_rows(k, &rest, row, 1, n, values)
+cdef inline void sparse_piece(const Call *c, Py_ssize_t first, Py_ssize_t n, real *room) noexcept nogil:
+    cdef Py_ssize_t row, entry, at
+    memset(room, 0, n * sizeof(real))
+    for row in range(first // c.columns, (first + n - 1) // c.columns + 1):
+        for entry in range(read_integer(&c.indptr, row), read_integer(&c.indptr, row + 1)):
+            at = row * c.columns + read_integer(&c.indices, entry) - first
+            if 0 <= at < n:
+                room[at] += <real>c.values[entry]
 
 
 cdef void loss_piece(Call *c, real *room, Py_ssize_t which) noexcept nogil:
     """`room` is for ROOMS pieces."""
     cdef Table k = c.kernels
-    cdef Py_ssize_t row = which // c.pieces, first = which % c.pieces * PIECE, n = min(PIECE, c.width - first)
-    cdef Py_ssize_t entry, column, refused = 0
-    cdef fx_sigmoid options = c.options
-    cdef const real *x = element_input(k, &c.scores, row, first, n, room)
+    cdef Py_ssize_t first = which * PIECE, n = min(PIECE, c.n - first), i, refused = 0
+    cdef const real *x = gathered(k, &c.scores, first, n, room)
     cdef const real *y
     cdef const real *weights = NULL
     cdef real *losses = NULL
     cdef real *grad = NULL
     cdef real *hess = NULL
     if c.sparse:
+        sparse_piece(c, first, n, room + PIECE)
         y = room + PIECE
-        memset(room + PIECE, 0, n * sizeof(real))
-        for entry in range(read_integer(&c.indptr, row), read_integer(&c.indptr, row + 1)):
-            column = read_integer(&c.indices, entry) - first
-            if 0 <= column < n:
-                room[PIECE + column] += <real>c.values[entry]
     else:
-        y = element_input(k, &c.dense, row, first, n, room + PIECE)
+        y = gathered(k, &c.dense, first, n, room + PIECE)
     if c.has_weights:
-        weights = element_input(k, &c.weights, row, first, n, room + 2 * PIECE)
-    if c.row_weights != NULL:
-        options.weight = c.row_weights[row]
+        weights = gathered(k, &c.weights, first, n, room + 2 * PIECE)
+    elif c.row_weights != NULL:
+        for i in range(n):
+            room[2 * PIECE + i] = <real>c.row_weights[(first + i) // c.row_width]
+        weights = room + 2 * PIECE
     if c.has_losses:
-        losses = element_output(&c.losses, row, first, room + 3 * PIECE)
+        losses = target_of(&c.losses, first, n, room + 3 * PIECE)
     if c.has_grad:
-        grad = element_output(&c.grad, row, first, room + 4 * PIECE)
+        grad = target_of(&c.grad, first, n, room + 4 * PIECE)
     if c.has_hess:
-        hess = element_output(&c.hess, row, first, room + 5 * PIECE)
-    c.sums[which] = sigmoid_loss(k, x, y, n, &options, weights, losses, grad, hess, &refused)
+        hess = target_of(&c.hess, first, n, room + 5 * PIECE)
+    c.sums[which] = sigmoid_loss(k, x, y, n, &c.options, weights, losses, grad, hess, &refused)
     if refused:
         c.refused = 1
     if c.has_losses:
-        put_back(k, &c.losses, row, first, n, losses, room + 3 * PIECE)
+        scattered(k, &c.losses, first, n, losses, room + 3 * PIECE)
     if c.has_grad:
-        put_back(k, &c.grad, row, first, n, grad, room + 4 * PIECE)
+        scattered(k, &c.grad, first, n, grad, room + 4 * PIECE)
     if c.has_hess:
-        put_back(k, &c.hess, row, first, n, hess, room + 5 * PIECE)
+        scattered(k, &c.hess, first, n, hess, room + 5 * PIECE)
 
 
 cdef double run(Call *c, int threads, real *like) except? -1.0:
-    cdef Py_ssize_t items = c.n * c.pieces, which
+    cdef Py_ssize_t items = (c.n + PIECE - 1) // PIECE, which
     cdef Py_ssize_t size = ROOMS * PIECE * <Py_ssize_t>sizeof(real)
     cdef char *memory = <char *>malloc(threads * size + items * <Py_ssize_t>sizeof(double))
     cdef double total
@@ -139,52 +190,71 @@ cdef double run(Call *c, int threads, real *like) except? -1.0:
     return total
 
 
+def total(weights):
+    """The sum of weights in their logical order, an array as in `loss`."""
+    cdef Elements elements = elements_of(weights)
+    cdef Table k = active
+    cdef Py_ssize_t n = weights.size, items = (n + PIECE - 1) // PIECE, which, count
+    cdef double[PIECE] room
+    cdef double *sums = <double *>malloc(max(1, items) * sizeof(double))
+    cdef double sum
+    if sums == NULL:
+        raise MemoryError()
+    with nogil:
+        for which in range(items):
+            count = min(PIECE, n - which * PIECE)
+            sums[which] = k.f64.sum(gathered(k, &elements, which * PIECE, count, room), count)
+        sum = k.f64.sum(sums, items)
+        free(sums)
+    return sum
+
+
 def loss(scores, dense, sparse, weights, row_weights, double total_weight, double smoothing, double pos_weight,
          losses, grad, hess, n_threads):
-    """The checked call, on arrays (rows, elements) or (outer, inner, elements): `dense` targets, or `sparse` ones as
-    (indptr, indices, values); `weights` of elements or float64 `row_weights` or neither; `losses`, `grad` and `hess`
-    arrays to fill or None. The gradient is divided by `total_weight`. Returns the sum of the losses; None if targets
-    must be refused."""
+    """The checked call, on arrays (rows, elements) or (outer, inner, elements), each with rows of its own but all in the
+    same logical order: `dense` targets, or `sparse` ones as (indptr, indices, values); `weights` of elements or float64
+    `row_weights` or neither; `losses`, `grad` and `hess` arrays to fill or None. The gradient is divided by
+    `total_weight`. Returns the sum of the losses; None if targets must be refused."""
     cdef Call c
     cdef bint single = scores.dtype.itemsize != 8
     cdef cnp.ndarray array
     cdef double total
     cdef int threads
     c.kernels = active
-    c.scores = rows_of(scores)
-    c.width = scores.shape[-1]
-    c.n = scores.size // max(1, c.width)
-    c.pieces = (c.width + PIECE - 1) // PIECE
+    c.scores = elements_of(scores)
+    c.n = scores.size
     c.options.weight = 1.0
     c.options.scale = 1.0 / total_weight if total_weight > 0.0 else 0.0
     c.options.smoothing = smoothing
     c.options.pos_weight = pos_weight
     c.sparse = sparse is not None
     if c.sparse:
+        c.columns = c.scores.width
         c.indptr = integers_of(sparse[0])
         c.indices = integers_of(sparse[1])
         array = sparse[2]
         c.values = <double *>cnp.PyArray_DATA(array)
     else:
-        c.dense = rows_of(dense)
+        c.dense = elements_of(dense)
     c.row_weights = NULL
     if row_weights is not None:
         array = row_weights
         c.row_weights = <double *>cnp.PyArray_DATA(array)
+        c.row_width = max(1, c.n // max(1, len(row_weights)))
     c.has_weights = weights is not None
     if c.has_weights:
-        c.weights = rows_of(weights)
+        c.weights = elements_of(weights)
     c.has_losses = losses is not None
     if c.has_losses:
-        c.losses = rows_of(losses)
+        c.losses = elements_of(losses)
     c.has_grad = grad is not None
     if c.has_grad:
-        c.grad = rows_of(grad)
+        c.grad = elements_of(grad)
     c.has_hess = hess is not None
     if c.has_hess:
-        c.hess = rows_of(hess)
+        c.hess = elements_of(hess)
     c.refused = 0
-    threads = threads_for(n_threads, c.n * c.width)
+    threads = threads_for(n_threads, c.n)
     total = run(&c, threads, <float *>NULL) if single else run(&c, threads, <double *>NULL)
     return None if c.refused else total
 
@@ -195,27 +265,25 @@ cdef struct Elementwise:
     Table kernels
     bint logarithm
     Py_ssize_t n
-    Py_ssize_t width
-    Py_ssize_t pieces
-    Rows x
-    Rows out
+    Elements x
+    Elements out
 
 
 cdef void elementwise_piece(const Elementwise *c, real *room, Py_ssize_t which) noexcept nogil:
     """`room` is for two pieces."""
     cdef Table k = c.kernels
-    cdef Py_ssize_t row = which // c.pieces, first = which % c.pieces * PIECE, n = min(PIECE, c.width - first)
-    cdef const real *x = element_input(k, &c.x, row, first, n, room)
-    cdef real *out = element_output(&c.out, row, first, room + PIECE)
+    cdef Py_ssize_t first = which * PIECE, n = min(PIECE, c.n - first)
+    cdef const real *x = gathered(k, &c.x, first, n, room)
+    cdef real *out = target_of(&c.out, first, n, room + PIECE)
     if c.logarithm:
         row_log_expit(k, x, out, n)
     else:
         row_expit(k, x, out, n)
-    put_back(k, &c.out, row, first, n, out, room + PIECE)
+    scattered(k, &c.out, first, n, out, room + PIECE)
 
 
 cdef int run_elementwise(Elementwise *c, int threads, real *like) except -1:
-    cdef Py_ssize_t items = c.n * c.pieces, which
+    cdef Py_ssize_t items = (c.n + PIECE - 1) // PIECE, which
     cdef Py_ssize_t size = 2 * PIECE * <Py_ssize_t>sizeof(real)
     cdef char *memory = <char *>malloc(threads * size)
     if memory == NULL:
@@ -238,12 +306,10 @@ def elementwise(str wanted, x, out, n_threads):
     cdef int threads
     c.kernels = active
     c.logarithm = wanted == "log_expit"
-    c.x = rows_of(x)
-    c.out = rows_of(out)
-    c.width = x.shape[-1]
-    c.n = x.size // max(1, c.width)
-    c.pieces = (c.width + PIECE - 1) // PIECE
-    threads = threads_for(n_threads, c.n * c.width)
+    c.x = elements_of(x)
+    c.out = elements_of(out)
+    c.n = x.size
+    threads = threads_for(n_threads, c.n)
     if single:
         run_elementwise(&c, threads, <float *>NULL)
     else:

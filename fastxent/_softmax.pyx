@@ -74,6 +74,7 @@ cdef struct Call:
     Py_ssize_t n
     Py_ssize_t classes
     Py_ssize_t chunk
+    Py_ssize_t summed
     Rows scores
     Kind kind
     Integers labels
@@ -97,8 +98,10 @@ cdef struct Scratch:
     fx_rows stats
     double *log_total
     double *margin
+    double *margin_rest
     double *exp_margin
     double *mass
+    double *mass_rest
     double *factor
     double *offset
     double *at_label
@@ -110,17 +113,22 @@ cdef struct Scratch:
     void *y
 
 cdef enum:
-    FIGURES = 15
+    FIGURES = 18
     NO_LABEL = -1
     SOFT = -2
 
 
-cdef Py_ssize_t chunk_rows(Py_ssize_t classes, Py_ssize_t itemsize, bint direct) noexcept nogil:
-    """Rows taken together: what stays in the first-level cache; more where rows are gathered from columns."""
-    cdef Py_ssize_t fitting = 16384 // (classes * itemsize)
-    if classes <= FX_FEW:
-        return max(16, min(128, fitting // 16 * 16))
-    return max(1 if direct else 16, min(16, fitting))
+cdef Py_ssize_t summed_rows(Py_ssize_t classes, Py_ssize_t itemsize) noexcept nogil:
+    """Rows whose losses are added up together: as many as stay in the first-level cache, a power of two."""
+    cdef Py_ssize_t fitting = 16384 // (classes * itemsize), rows = 16 if classes <= FX_FEW else 1
+    while 2 * rows <= min(fitting, 128 if classes <= FX_FEW else 16):
+        rows *= 2
+    return rows
+
+
+cdef Py_ssize_t chunk_rows(Py_ssize_t summed, bint direct) noexcept nogil:
+    """Rows taken together: more where they are gathered from columns, so that cache lines are used whole."""
+    return summed if direct else max(16, summed)
 
 
 cdef inline char *align(char *p) noexcept nogil:
@@ -151,6 +159,9 @@ cdef void lay_out(Scratch *s, char *memory, Py_ssize_t chunk, Py_ssize_t classes
     s.stats.stored = figures + 3 * figure
     s.stats.margins = figures + 4 * figure if smoothed else NULL
     s.stats.classes = figures + 5 * figure if smoothed else NULL
+    s.stats.margins_rest = figures + 15 * figure if smoothed else NULL
+    s.margin_rest = figures + 16 * figure
+    s.mass_rest = figures + 17 * figure
     s.log_total = figures + 6 * figure
     s.margin = figures + 7 * figure
     s.exp_margin = figures + 8 * figure
@@ -174,6 +185,17 @@ cdef inline double below(double max, double score) noexcept nogil:
     if max == INFINITY and score == INFINITY:
         return 0.0
     return max - score
+
+
+cdef inline long double exactly_below(double max, double score) noexcept nogil:
+    """`below`, rounded to long double only."""
+    if max == INFINITY and score == INFINITY:
+        return 0.0
+    return <long double>max - score
+
+
+cdef inline double rounded_off(long double exact, double value) noexcept nogil:
+    return <double>(exact - value) if isfinite(value) else 0.0
 
 
 cdef inline double add3(double a, double b, double c) noexcept nogil:
@@ -227,13 +249,16 @@ cdef inline void read_dense(Call *c, Scratch *s, Py_ssize_t first, Py_ssize_t co
         else:
             s.label[i] = SOFT
             s.margin[i] = target.margin
+            s.margin_rest[i] = target.margin_rest
             s.mass[i] = target.sum
+            s.mass_rest[i] = target.sum_rest
 
 
 cdef inline void read_sparse(const Call *c, Scratch *s, Py_ssize_t first, Py_ssize_t count, const real *x,
                              Py_ssize_t x_stride) noexcept nogil:
     cdef Py_ssize_t i, j, entry, stored
-    cdef double value, mass, margin
+    cdef double value
+    cdef long double mass, margin
     for i in range(count):
         mass = 0.0
         margin = 0.0
@@ -244,14 +269,16 @@ cdef inline void read_sparse(const Call *c, Scratch *s, Py_ssize_t first, Py_ssi
                 j = read_integer(&c.sparse.indices, entry)
                 stored += 1
                 mass += value
-                margin += value * below(s.stats.max[i], x[i * x_stride + j])
+                margin += value * exactly_below(s.stats.max[i], x[i * x_stride + j])
                 s.label[i] = j
-        s.mass[i] = mass
+        s.mass[i] = <double>mass
         if stored == 1:
             s.margin[i] = x[i * x_stride + s.label[i]]
         else:
             s.label[i] = SOFT
-            s.margin[i] = margin
+            s.margin[i] = <double>margin
+            s.margin_rest[i] = rounded_off(margin, s.margin[i])
+            s.mass_rest[i] = rounded_off(mass, s.mass[i])
 
 
 cdef inline void subtract_sparse(const Call *c, Py_ssize_t row, real *out, double scale) noexcept nogil:
@@ -263,51 +290,76 @@ cdef inline void subtract_sparse(const Call *c, Py_ssize_t row, real *out, doubl
 
 # ---- one chunk --------------------------------------------------------------------------------------------
 
+cdef inline void figure_hard(const Call *c, Scratch *s, Py_ssize_t i, double weight) noexcept nogil:
+    """A hard target without smoothing."""
+    cdef double scale = weight * c.scale, total = s.stats.ties[i] + s.stats.others[i], slope
+    cdef Hard hard
+    cdef Slope at
+    hard.nll = add3(s.margin[i], s.log_total[i], s.stats.rest[i])
+    hard.e = s.exp_margin[i]
+    hard.total = total
+    hard.not_p = ((s.stats.ties[i] - s.exp_margin[i]) + s.stats.others[i]) / total
+    c.head(&hard, c.parameter, &at)
+    slope = s.mass[i] * at.first
+    s.loss[i] = weight * (s.mass[i] * at.value)
+    s.factor[i] = scale * slope / s.stats.stored[i]
+    s.at_label[i] = -scale * slope * hard.not_p
+
+
+cdef void figure_mixture(const Call *c, Scratch *s, Py_ssize_t i, double weight) noexcept nogil:
+    """A soft target, or a smoothed one: in long double, since it has too many terms for two ulps in double."""
+    cdef long double scale = <long double>weight * c.scale, total = <long double>s.stats.ties[i] + s.stats.others[i]
+    cdef long double smoothing = c.smoothing, kept = 1 - smoothing, mass = s.mass[i]
+    cdef long double log_total = <long double>s.log_total[i] + s.stats.rest[i], margin, loss, slope, mixed
+    cdef Hard hard
+    cdef Slope at
+    if s.label[i] == SOFT:
+        mass += s.mass_rest[i]
+        margin = <long double>s.margin[i] + s.margin_rest[i]
+        loss = kept * (margin + mass * log_total)
+        slope = kept * mass
+        s.at_label[i] = <double>(scale * kept)
+    else:
+        margin = <long double>s.margin[i] + s.margin_rest[i]
+        hard.nll = <double>(margin + log_total)
+        hard.e = s.exp_margin[i]
+        hard.total = <double>total
+        hard.not_p = <double>(((s.stats.ties[i] - hard.e) + <long double>s.stats.others[i]) / total)
+        c.head(&hard, c.parameter, &at)
+        loss = kept * mass * (margin + log_total if c.head == cross_entropy_head else at.value)
+        slope = kept * mass * at.first
+        s.at_label[i] = <double>(-scale * slope * hard.not_p)
+    if smoothing != 0:
+        mixed = smoothing / s.stats.classes[i]
+        loss += smoothing * log_total + mixed * (<long double>s.stats.margins[i] + s.stats.margins_rest[i])
+        s.offset[i] = <double>(-scale * mixed)
+        # A label at -inf is a masked class, which has no share in the mixture.
+        if s.label[i] >= 0 and not (s.margin[i] == INFINITY and isfinite(s.stats.max[i])):
+            s.at_label[i] = <double>(scale * (smoothing * (hard.e / total) - mixed - slope * hard.not_p))
+        slope += smoothing
+    s.loss[i] = <double>(weight * loss)
+    s.factor[i] = <double>(scale * slope / s.stats.stored[i])
+
+
 cdef inline void figure_rows(const Call *c, Scratch *s, Py_ssize_t first, Py_ssize_t count) noexcept nogil:
     """Losses, and what turns exponentials into gradients and curvature, for every row of a chunk."""
     cdef Py_ssize_t i
-    cdef double weight, scale, kept = 1.0 - c.smoothing, total, mixed, loss, mass, slope
-    cdef Hard hard
-    cdef Slope at
+    cdef double weight
     for i in range(count):
         weight = c.weights[first + i] if c.weights != NULL else 1.0
         if weight == 0.0 or s.label[i] == NO_LABEL:
             s.label[i] = NO_LABEL
             s.loss[i] = 0.0
-            s.factor[i] = s.offset[i] = 0.0
-            s.margin[i] = s.exp_margin[i] = s.mass[i] = 0.0
+            s.factor[i] = s.offset[i] = s.margin[i] = s.exp_margin[i] = 0.0
             continue
-        scale = weight * c.scale
-        total = s.stats.ties[i] + s.stats.others[i]
-        if s.label[i] == SOFT:
-            mass = slope = kept * s.mass[i]
-            loss = kept * s.margin[i] + mass * (s.log_total[i] + s.stats.rest[i])
-            s.at_label[i] = scale * kept
+        if c.smoothing != 0.0 or s.label[i] == SOFT:
+            figure_mixture(c, s, i, weight)
         else:
-            hard.nll = add3(s.margin[i], s.log_total[i], s.stats.rest[i])
-            hard.e = s.exp_margin[i]
-            hard.total = total
-            hard.not_p = ((s.stats.ties[i] - s.exp_margin[i]) + s.stats.others[i]) / total
-            c.head(&hard, c.parameter, &at)
-            mass = kept * s.mass[i]
-            loss = mass * at.value
-            slope = mass * at.first
-            s.at_label[i] = -scale * slope * hard.not_p
-        if c.smoothing != 0.0:
-            mixed = c.smoothing / s.stats.classes[i]
-            loss += c.smoothing * s.log_total[i] + mixed * s.stats.margins[i]
-            slope += c.smoothing
-            s.offset[i] = -scale * mixed
-            # A label at -inf is a masked class, which has no share in the mixture.
-            if s.label[i] >= 0 and not (s.margin[i] == INFINITY and isfinite(s.stats.max[i])):
-                s.at_label[i] += scale * (c.smoothing * (s.exp_margin[i] / total) - mixed)
-        s.loss[i] = weight * loss
-        s.factor[i] = scale * slope / s.stats.stored[i]
+            figure_hard(c, s, i, weight)
         if c.has_hess:
             # What the curvature takes, in place of figures that are done with.
             s.exp_margin[i] = 1.0 / s.stats.stored[i]
-            s.margin[i] = ((s.stats.ties[i] - 1.0) + s.stats.others[i]) / total
-            s.mass[i] = scale * slope
+            s.margin[i] = ((s.stats.ties[i] - 1.0) + s.stats.others[i]) / (s.stats.ties[i] + s.stats.others[i])
 
 
 cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept nogil:
@@ -320,6 +372,7 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
     cdef real *hess = NULL
     cdef bint in_place = c.in_place and x != NULL, out_direct = True, hess_direct = True
     cdef Rows *first_output = &c.grad if c.has_grad else &c.hess
+    cdef long double exact
 
     if x != NULL:
         x_stride = c.scores.inner_stride // <Py_ssize_t>sizeof(real)
@@ -352,7 +405,12 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
         read_sparse(c, s, first, count, x, x_stride)
     for i in range(count):
         if s.label[i] >= 0:
-            s.margin[i] = below(s.stats.max[i], s.margin[i])
+            if c.smoothing != 0.0:
+                exact = exactly_below(s.stats.max[i], s.margin[i])
+                s.margin[i] = <double>exact
+                s.margin_rest[i] = rounded_off(exact, s.margin[i])
+            else:
+                s.margin[i] = below(s.stats.max[i], s.margin[i])
         s.exp_margin[i] = -s.margin[i]
     if e != NULL or c.head != cross_entropy_head:
         k.f64.exp(s.exp_margin, s.exp_margin, count)
@@ -362,7 +420,8 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
         for i in range(count):
             (<real *>c.losses)[first + i] = <real>s.loss[i]
     else:
-        c.partial[which] = k.f64.sum(s.loss, count)
+        for i in range((count + c.summed - 1) // c.summed):
+            c.partial[first // c.summed + i] = k.f64.sum(s.loss + i * c.summed, min(c.summed, count - i * c.summed))
     if c.has_hess:
         hess = out
         hess_stride = out_stride
@@ -374,7 +433,7 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
             else:
                 hess = <real *>s.x
                 hess_stride = n
-        rows_curvature(k, e, e_stride, count, n, s.exp_margin, s.margin, s.mass, hess, hess_stride)
+        rows_curvature(k, e, e_stride, count, n, s.exp_margin, s.margin, s.factor, hess, hess_stride)
         if not (hess_direct and (c.has_grad or out_direct)):
             write_rows(k, &c.hess, first, count, n, hess)
     if c.has_grad:
@@ -393,9 +452,10 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
 cdef double run(Call *c, int threads, real *like) except? -1.0:
     """All chunks; the sum of their losses, added up in order."""
     cdef Py_ssize_t itemsize = sizeof(real), chunks = (c.n + c.chunk - 1) // c.chunk, which
+    cdef Py_ssize_t sums = (c.n + c.summed - 1) // c.summed
     cdef Py_ssize_t size = scratch_size(c.chunk, c.classes, itemsize)
     cdef bint smoothed = c.smoothing != 0.0
-    cdef char *memory = <char *>malloc(threads * size + chunks * sizeof(double) + threads * sizeof(Scratch))
+    cdef char *memory = <char *>malloc(threads * size + sums * sizeof(double) + threads * sizeof(Scratch))
     cdef Scratch *scratch
     cdef double total
     cdef int thread
@@ -403,7 +463,7 @@ cdef double run(Call *c, int threads, real *like) except? -1.0:
         raise MemoryError()
     with nogil:
         c.partial = <double *>(memory + threads * size)
-        scratch = <Scratch *>(c.partial + chunks)
+        scratch = <Scratch *>(c.partial + sums)
         for thread in range(threads):
             lay_out(&scratch[thread], memory + thread * size, c.chunk, c.classes, itemsize, smoothed)
         if threads == 1:
@@ -412,7 +472,7 @@ cdef double run(Call *c, int threads, real *like) except? -1.0:
         else:
             for which in prange(chunks, num_threads=threads, schedule="dynamic", chunksize=share(chunks, threads)):
                 loss_chunk(c, &scratch[threadid()], which, like)
-        total = c.kernels.f64.sum(c.partial, chunks) if c.losses == NULL else 0.0
+        total = c.kernels.f64.sum(c.partial, sums) if c.losses == NULL else 0.0
         free(memory)
     return total
 
@@ -501,7 +561,8 @@ def loss(scores, labels, dense, sparse, weights, double smoothing, ignored, str 
     c.scores = rows_of(scores)
     c.classes = scores.shape[-1]
     c.n = scores.size // c.classes
-    c.chunk = chunk_rows(c.classes, 4 if single else 8,
+    c.summed = summed_rows(c.classes, 4 if single else 8)
+    c.chunk = chunk_rows(c.summed,
                          is_direct(&c.scores, <float *>NULL) if single else is_direct(&c.scores, <double *>NULL))
     c.has_ignored = ignored is not None
     c.ignored = ignored if c.has_ignored else 0
@@ -641,7 +702,7 @@ def special(str wanted, scores, out, n_threads):
     c.scores = rows_of(scores)
     c.classes = scores.shape[-1]
     c.n = scores.size // c.classes
-    c.chunk = chunk_rows(c.classes, 4 if single else 8,
+    c.chunk = chunk_rows(summed_rows(c.classes, 4 if single else 8),
                          is_direct(&c.scores, <float *>NULL) if single else is_direct(&c.scores, <double *>NULL))
     result = None
     if c.wanted == LOGSUMEXP:

@@ -51,9 +51,14 @@ def real_array(name: str, value: Any) -> np.ndarray:
         raise TypeError(f"{name} has dtype {array.dtype}: real numbers are needed, use {name}.astype(float)")
     if kind == "f" and array.dtype.itemsize > 8:
         raise TypeError(f"{name} has dtype {array.dtype}, wider than the kernels: use {name}.astype(numpy.float64)")
-    if not array.flags.aligned or not array.dtype.isnative:
-        array = array.astype(array.dtype.newbyteorder("="))
-    return array
+    return native(array)
+
+
+def native(array: np.ndarray) -> np.ndarray:
+    """The array, or a copy if it is not aligned or not in the byte order of this machine."""
+    if array.flags.aligned and array.dtype.isnative:
+        return array
+    return array.astype(np.dtype(array.dtype.type))
 
 
 def float_array(name: str, value: Any) -> np.ndarray:
@@ -155,6 +160,17 @@ def output(
     return buffer(name, asked, like, dtypes, inputs, itself)
 
 
+def elements_overlap(array: np.ndarray) -> bool:
+    """Whether elements may share memory: every stride must step over all that the smaller ones reach."""
+    reach = array.itemsize
+    for stride, size in sorted(zip(map(abs, array.strides), array.shape, strict=True)):
+        if size > 1:
+            if stride < reach:
+                return True
+            reach += stride * (size - 1)
+    return False
+
+
 def buffer(
     name: str,
     asked: Any,
@@ -175,8 +191,8 @@ def buffer(
         raise ValueError(f"{name} is read-only: give an array that can be written to")
     if not asked.flags.aligned:
         raise ValueError(f"{name} is not aligned to its dtype: give an array from numpy.empty")
-    if 0 in asked.strides and any(n > 1 and s == 0 for n, s in zip(asked.shape, asked.strides, strict=True)):
-        raise ValueError(f"{name} is a broadcast view, several of its elements share memory: give a real array")
+    if elements_overlap(asked):
+        raise ValueError(f"{name} is a broadcast or overlapping view, several of its elements share memory: use numpy.empty")
     for other, given in inputs:
         parts = (given.data, given.indices, given.indptr) if is_csr(given) else (given,)
         for part in parts:
@@ -198,28 +214,29 @@ def is_any(array: np.ndarray, *outputs: np.ndarray | None) -> bool:
     return any(out is not None and same_memory(array, out) for out in outputs)
 
 
-def as_elements(arrays: tuple[np.ndarray | None, ...], flat: bool) -> list[np.ndarray | None]:
-    """Arrays of one shape as rows, in the same order: a single row where `flat` allows it and memory is contiguous."""
-    present = [array for array in arrays if array is not None]
-    if flat and all(array.flags.c_contiguous for array in present):
-        return [None if array is None else array.reshape(1, -1) for array in arrays]
-    if flat and all(array.flags.f_contiguous for array in present):
-        return [None if array is None else array.T.reshape(1, -1) for array in arrays]
-    return [None if array is None else as_rows(array, array.ndim - 1) for array in arrays]
+def as_elements(array: np.ndarray | None) -> np.ndarray | None:
+    """An array as rows, in logical order: a single row if its memory is in that order."""
+    if array is None:
+        return None
+    return array.reshape(1, -1) if array.flags.c_contiguous else as_rows(array, array.ndim - 1)
 
 
 # ---- options -------------------------------------------------------------------------------------------------
 
 
 def number(name: str, value: Any, low: float, high: float) -> float:
-    """A real number in [low, high]."""
+    """A finite number in [low, high]."""
     if type(value) is not float:
         if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-            raise TypeError(f"{name} is {value!r}: give a number from {low:g} to {high:g}")
+            raise TypeError(f"{name} is {value!r}: give {_range(low, high)}")
         value = float(value)
-    if not low <= value <= high:
-        raise ValueError(f"{name} is {value:g}: give a number from {low:g} to {high:g}")
+    if not (low <= value <= high and value < math.inf):
+        raise ValueError(f"{name} is {value:g}: give {_range(low, high)}")
     return value
+
+
+def _range(low: float, high: float) -> str:
+    return f"a finite number of at least {low:g}" if high == math.inf else f"a number from {low:g} to {high:g}"
 
 
 def reduction_of(reduction: Any) -> str:
@@ -254,6 +271,17 @@ def element_weights(
     if array.shape != shape[:1]:
         raise ValueError(f"{name} has shape {array.shape}, logits {shape}: give shape {shape} or {shape[:1]}")
     return None, weights_of(name, array, shape[:1])
+
+
+def moderate(weights: np.ndarray | None) -> np.ndarray | None:
+    """Weights that only matter relative to each other, scaled by a power of two where their sum or its inverse would
+    leave the range of the kernels' numbers."""
+    if weights is None or weights.size == 0:
+        return weights
+    most = float(weights.max())
+    if most == 0.0 or 2.0**-60 <= most <= 2.0**60:
+        return weights
+    return np.ldexp(weights.astype(np.float64), -math.frexp(most)[1])
 
 
 def check_range(name: str, array: np.ndarray, low: float, high: float, rule: str) -> None:
@@ -309,8 +337,7 @@ def targets_of(
 
 def labels_of(array: np.ndarray, classes: int, ignore_index: int | None) -> np.ndarray:
     """Labels, one-dimensional, each a class or the ignored one."""
-    if not array.flags.aligned or not array.dtype.isnative:
-        array = array.astype(array.dtype.newbyteorder("="))
+    array = native(array)
     labels = array if array.ndim == 1 else array.reshape(-1)
     bad = _softmax.first_bad_label(labels, classes, ignore_index)
     if bad >= 0:
@@ -382,12 +409,18 @@ def check_probabilities(name: str, dense: np.ndarray) -> None:
     check_range(name, dense, 0.0, 1.0, "it is outside [0, 1]; targets of a sigmoid are labels 0 and 1 or probabilities")
 
 
-def check_sparse_probabilities(sparse: Sparse) -> None:
-    """Refuse a CSR entry above 1; negative ones have been refused, sums of duplicates are seen by the kernel."""
-    if len(sparse.values) == 0 or sparse.values.max() <= 1.0:
+def check_sparse_probabilities(value: Any, sparse: Sparse) -> None:
+    """Refuse a CSR element above 1, duplicates added up; negative ones have been refused."""
+    indptr, indices, values = sparse
+    if not value.has_canonical_format:
+        summed = value.copy()
+        summed.sum_duplicates()
+        indptr, indices, values = summed.indptr, summed.indices, summed.data
+    if len(values) == 0 or values.max() <= 1.0:
         return
-    row = int(np.searchsorted(sparse.indptr, int(np.argmax(sparse.values)), side="right")) - 1
+    entry = int(np.argmax(values))
+    row = int(np.searchsorted(indptr, entry, side="right")) - 1
     raise ValueError(
-        f"targets have an element of {sparse.values.max():g} in row {row}:"
+        f"targets have {values[entry]:g} in row {row}, column {indices[entry]}:"
         " it is outside [0, 1]; targets of a sigmoid are labels 0 and 1 or probabilities"
     )

@@ -72,9 +72,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="fastxent", description="Cross-entropy on the CPU, exact and at memory speed."
-    )
+    parser = _Parser(prog="fastxent", description="Cross-entropy on the CPU, exact and at memory speed.")
     parser.add_argument("--version", action="version", version=f"fastxent {fx.__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
@@ -90,9 +88,7 @@ def _parser() -> argparse.ArgumentParser:
         default="fastxent-demo.png",
         help="where to draw (default: %(default)s)",
     )
-    demo.add_argument(
-        "--seed", type=_natural, default=0, help="of the train/test split (default: %(default)s)"
-    )
+    demo.add_argument("--seed", type=_natural, default=0, help="of the train/test split (default: %(default)s)")
     demo.set_defaults(run=_run_demo)
 
     evaluate = commands.add_parser(
@@ -106,13 +102,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     files = ".npy, or .npz with one array, or FILE.npz:NAME"
     evaluate.add_argument("logits", metavar="LOGITS", help=f"(n, C) floats; {files}")
-    evaluate.add_argument(
-        "labels", metavar="LABELS", help="(n,) integer labels or (n, C) distributions; likewise"
-    )
+    evaluate.add_argument("labels", metavar="LABELS", help="(n,) integer labels or (n, C) distributions; likewise")
     evaluate.add_argument("--weights", metavar="FILE", help="(n,) weights; weigh every figure")
-    evaluate.add_argument(
-        "--ignore-index", type=int, metavar="N", help="leave out rows with this label"
-    )
+    evaluate.add_argument("--ignore-index", type=int, metavar="N", help="leave out rows with this label")
     evaluate.add_argument(
         "--label-smoothing",
         type=_share,
@@ -121,9 +113,7 @@ def _parser() -> argparse.ArgumentParser:
         help="mix the targets of the loss with the uniform distribution (0 to 1)",
     )
     evaluate.add_argument("--json", action="store_true", help="print JSON and nothing else")
-    evaluate.add_argument(
-        "--plot", metavar="FILE", help="draw reliability and losses (.png, .pdf, .svg)"
-    )
+    evaluate.add_argument("--plot", metavar="FILE", help="draw reliability and losses (.png, .pdf, .svg)")
     evaluate.add_argument(
         "--block-rows",
         type=_positive,
@@ -190,8 +180,7 @@ def _run_demo(arguments: argparse.Namespace) -> None:
     table.add_row("seconds a fit", *(f"{side.seconds:.4f}" for side in sides))
     _say(
         console,
-        f"Digits: {len(digits.y_train)} rows to train on, {len(digits.y_test)} to test on, "
-        f"{digits.classes} classes",
+        f"Digits: {len(digits.y_train)} rows to train on, {len(digits.y_test)} to test on, {digits.classes} classes",
     )
     console.print(table)
     console.print(
@@ -258,9 +247,7 @@ def _metrics_table(metrics: Metrics, arguments: argparse.Namespace) -> Table:
         table.add_row("infinite losses", f"{metrics.infinite_losses:,}", "rows, label at -inf")
     else:
         error = metrics.standard_error
-        table.add_row(
-            "standard error", f"{error:.2g}" if math.isfinite(error) else "-", "of the mean loss"
-        )
+        table.add_row("standard error", f"{error:.2g}" if math.isfinite(error) else "-", "of the mean loss")
     table.add_row("perplexity", f"{metrics.perplexity:,.6g}", "exp(mean loss)")
     table.add_row("accuracy", percent(metrics.accuracy))
     table.add_row(f"top-{metrics.top_k} accuracy", percent(metrics.top_k_accuracy))

@@ -100,7 +100,7 @@ def sigmoid_cross_entropy(
     buffers = not ((grad is True or grad is False) and (hess is True or hess is False))
     inputs: tuple[tuple[str, Any], ...] = ()
     if sparse is not None:
-        _validate.check_sparse_probabilities(sparse)
+        _validate.check_sparse_probabilities(targets, sparse)
     elif buffers:
         _validate.check_probabilities("targets", dense)
     if buffers:
@@ -113,22 +113,31 @@ def sigmoid_cross_entropy(
 
     total_weight = 1.0
     if reduction == "mean":
+        weights, row_weights = _validate.moderate(weights), _validate.moderate(row_weights)
         total_weight = float(scores.size)
         if weights is not None:
-            total_weight = float(weights.sum(dtype=np.float64))
+            total_weight = _sigmoid.total(_validate.as_elements(weights))
         elif row_weights is not None:
             total_weight = math.fsum(row_weights) * (scores.size / max(1, len(row_weights)))
     outputs = (losses, grad_out, hess_out)
-    flat = sparse is None and row_weights is None
-    views = _validate.as_elements((scores, dense, weights, *outputs), flat)
-    if row_weights is not None:
-        row_weights = np.repeat(row_weights, math.prod(scores.shape[1:-1]))
+    # CSR targets need the columns of the matrix.
+    scores_rows = _validate.as_elements(scores) if sparse is None else _validate.as_rows(scores, 1)
+    out_rows = [_validate.as_elements(out) for out in outputs]
     loss = _sigmoid.loss(
-        views[0], views[1], sparse, views[2], row_weights, total_weight, smoothing, positive, *views[3:], n_threads
+        scores_rows,
+        _validate.as_elements(dense),
+        sparse,
+        _validate.as_elements(weights),
+        row_weights,
+        total_weight,
+        smoothing,
+        positive,
+        *out_rows,
+        n_threads,
     )
     if loss is None:
         _validate.check_probabilities("targets", dense)
-    for out, rows in zip(outputs, views[3:], strict=True):
+    for out, rows in zip(outputs, out_rows, strict=True):
         if out is not None:
             _validate.put_back(out, rows, out.ndim - 1)
     if losses is not None:

@@ -118,6 +118,9 @@ def _softmax_loss(
     labels, dense, sparse = _validate.targets_of(targets, scores, axis, rows, ignored)
     weights = None if sample_weight is None else _validate.weights_of("sample_weight", sample_weight, rows)
 
+    if reduction == "mean":
+        weights = _validate.moderate(weights)
+
     in_place = False
     inputs: tuple[tuple[str, Any], ...] = ()
     if not ((grad is True or grad is False) and (hess is True or hess is False)):

@@ -22,8 +22,7 @@ def _rows(x: Any, axis: Any) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]] |
     array = np.asarray(x)
     if array.dtype.kind in "iu":
         array = array.astype(np.float64)
-    if not array.flags.aligned or not array.dtype.isnative:
-        array = array.astype(array.dtype.newbyteorder("="))
+    array = _validate.native(array)
     if array.dtype not in _KERNEL_DTYPES or array.ndim == 0 or array.size == 0:
         return None
     if axis is None:
@@ -206,18 +205,16 @@ def log_softmax(x: Any, axis: Any = None, *, out: Any = None, n_threads: int | N
 
 
 def _elementwise(wanted: str, x: Any, out: Any, n_threads: int | None, options: dict[str, Any]) -> Any:
-    array = np.asarray(x)
+    array = _validate.native(np.asarray(x))
     if array.dtype.kind in "iub" or array.dtype == np.float16:
         array = array.astype(np.float64)
     if options or array.dtype not in _KERNEL_DTYPES or isinstance(x, np.ma.MaskedArray):
         from scipy import special
 
         return getattr(special, wanted)(x, out, **options)
-    if not array.flags.aligned or not array.dtype.isnative:
-        array = array.astype(array.dtype.newbyteorder("="))
     result = np.empty_like(array, subok=False) if out is None else _buffer(out, array, x)
-    source, target = _validate.as_elements((array, result), True)
-    _sigmoid.elementwise(wanted, source, target, n_threads)
+    target = _validate.as_elements(result)
+    _sigmoid.elementwise(wanted, _validate.as_elements(array), target, n_threads)
     _validate.put_back(result, target, result.ndim - 1)
     return result if result.ndim or out is not None else result[()]
 

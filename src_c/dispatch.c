@@ -14,12 +14,11 @@ int fx_tables(const fx_table **tables, int room) {
     int count = 0;
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl"))
         present[count++] = &fx_table_avx512;
     /* Every processor with AVX2 and FMA converts half precision too (F16C came two generations before). */
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        present[count++] = &fx_table_avx2;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) present[count++] = &fx_table_avx2;
 #elif defined(__aarch64__)
     present[count++] = &fx_table_neon;
 #endif

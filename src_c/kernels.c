@@ -7,6 +7,11 @@
 #include FX_SIMD
 #include "polynomials.h"
 
+#ifdef FX_UNFUSED
+#define FUSED 0
+#else
+#define FUSED 1
+#endif
 #define CONCATENATE_(a, b) a##b
 #define CONCATENATE(a, b) CONCATENATE_(a, b)
 #define STRING_(a) #a
@@ -45,7 +50,8 @@
 static void f64k_exp(const double *x, double *out, ptrdiff_t n) {
     for (ptrdiff_t i = 0; i < n; i += F64_LANES) {
         ptrdiff_t k = n - i < F64_LANES ? n - i : F64_LANES;
-        f64_store_part(out + i, f64_exp_nonpositive(f64_load_part(x + i, k, 0.0)), k);
+        f64v rest;
+        f64_store_part(out + i, f64_exp_nonpositive(f64_load_part(x + i, k, 0.0), 0, &rest), k);
     }
 }
 

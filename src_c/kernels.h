@@ -37,6 +37,7 @@ typedef struct {
     double *rest;    /* what `others` rounds off (double only) */
     double *stored;  /* sum of all stored exponentials, those equal to max included */
     double *margins; /* sum of max - x over scores above -inf; asks that exponentials of -inf be stored as -1 */
+    double *margins_rest; /* what `margins` rounds off (double only) */
     double *classes; /* how many scores are above -inf */
 } fx_rows;
 
@@ -44,6 +45,8 @@ typedef struct {
 typedef struct {
     double sum;      /* of the targets */
     double margin;   /* sum of y (max - x), with 0 (max - -inf) = 0 */
+    double sum_rest; /* what the two sums round off (double only) */
+    double margin_rest;
     ptrdiff_t count; /* of targets other than 0 */
     ptrdiff_t last;  /* where the last of these stands */
     int refused;     /* a target is negative, NaN or infinite */

@@ -39,29 +39,30 @@ static inline V OP(power_of_two)(V t) {
                    OP(set)(ROUND_TO_INTEGER));
 }
 
-/* 2^-n e^t for n = power_of_two(t). In double, where sums leave no room for it, what is lost in rounding 1 + r is
-   added to the tail (0.68 ulp instead of 0.89), and what the last addition loses is given to `rest`. */
-static inline V OP(exp_mantissa)(V t, V n, V *rest) {
+/* 2^-n e^t for n = power_of_two(t). Floats with a fused multiply-add may take a short way (0.87 ulp; without one it would
+   be 1.14). Otherwise what is lost in rounding 1 + r is added to the tail (0.69 ulp). In double, whose sums have no digits
+   to spare, what the last addition loses is given to `rest`. */
+static inline V OP(exp_mantissa)(V t, V n, int brief, V *rest) {
     V one = OP(set)(1);
     V high = OP(fnma)(n, OP(set)(C(F64_LN2_HIGH, F32_LN2_HIGH)), t);
     V r = OP(fnma)(n, OP(set)(C(F64_LN2_LOW, F32_LN2_LOW)), high);
     V tail = OP(exp_tail)(r);
-    if (sizeof(REAL) == sizeof(float)) {
-        *rest = OP(set)(0);
-        return OP(fma)(OP(fma)(tail, r, one), r, one);
-    }
+    *rest = OP(set)(0);
+    if (sizeof(REAL) == sizeof(float) && FUSED && brief) return OP(fma)(OP(fma)(tail, r, one), r, one);
     V head = OP(add)(one, high);
     V lost = OP(fnma)(n, OP(set)(C(F64_LN2_LOW, F32_LN2_LOW)), OP(add)(OP(sub)(one, head), high));
     tail = OP(fma)(tail, OP(mul)(r, r), lost);
     V value = OP(add)(head, tail);
-    *rest = OP(add)(OP(sub)(head, value), tail);
+    if (sizeof(REAL) == sizeof(double)) *rest = OP(add)(OP(sub)(head, value), tail);
     return value;
 }
 
-/* e^t for t <= 0, flushed to zero below the smallest normal number. */
-static inline V OP(exp_nonpositive)(V t) {
+/* e^t for t <= 0, flushed to zero below the smallest normal number, and what it rounds off (double only; nothing where
+   that is too small for a normal number). */
+static inline V OP(exp_nonpositive)(V t, int brief, V *rest) {
     V n = OP(power_of_two)(t);
-    V rest, value = OP(scale2)(OP(exp_mantissa)(t, n, &rest), n);
+    V value = OP(scale2)(OP(exp_mantissa)(t, n, brief, rest), n);
+    if (sizeof(REAL) == sizeof(double)) *rest = OP(keep)(OP(lt)(OP(set)(-600), t), OP(scale2)(*rest, n));
     return OP(keep)(OP(not_lt)(t, OP(set)(LOG_SMALLEST_NORMAL)), value);
 }
 
@@ -81,12 +82,11 @@ static inline V OP(log_reduced)(V f, V k, V c, V *rest) {
     return value;
 }
 
-/* log(1 + t) for t in [0, 1]. */
-static inline V OP(log1p_unit)(V t) {
+/* log(1 + t) for t in [0, 1], and what that rounds off. */
+static inline V OP(log1p_unit)(V t, V *rest) {
     M big = OP(lt)(OP(set)(0.5), t);
     V halved = OP(mul)(OP(sub)(t, OP(set)(1)), OP(set)(0.5));
-    V rest;
-    return OP(log_reduced)(OP(select)(big, halved, t), OP(keep)(big, OP(set)(1)), OP(set)(0), &rest);
+    return OP(log_reduced)(OP(select)(big, halved, t), OP(keep)(big, OP(set)(1)), OP(set)(0), rest);
 }
 
 /* ---- sums that end in double ----------------------------------------------------------------------- */
@@ -120,7 +120,26 @@ static inline f32s f32_sum_add_exact(f32s s, f32v a, f32v rest) {
     (void)rest;
     return f32_sum_add(s, a);
 }
-static inline f64s f64_sum_fma(f64s s, f64v a, f64v b) { return f64_sum_add(s, f64_mul(a, b)); }
+/* a - b, and what that rounds off. */
+static inline f64v f64_difference(f64v a, f64v b, f64v *rest) {
+    f64v value = f64_sub(a, b);
+    f64v rounded = f64_sub(value, a);
+    *rest = f64_sub(f64_sub(a, f64_sub(value, rounded)), f64_add(b, rounded));
+    return value;
+}
+static inline f32v f32_difference(f32v a, f32v b, f32v *rest) {
+    *rest = f32_set(0);
+    return f32_sub(a, b);
+}
+/* a b, b having a rest. */
+static inline f64s f64_sum_product(f64s s, f64v a, f64v b, f64v rest) {
+    f64v product = f64_mul(a, b);
+    return f64_sum_add_exact(s, product, f64_sub(f64_mul(a, rest), f64_remainder(product, a, b)));
+}
+static inline f32s f32_sum_product(f32s s, f32v a, f32v b, f32v rest) {
+    (void)rest;
+    return f32_sum_fma(s, a, b);
+}
 /* Lane by lane, and what that rounds off. */
 static inline void f64_sum_store(f64s s, double *p, double *rest) {
     f64v sum = f64_add(s.sum, s.error);
@@ -182,7 +201,7 @@ static inline V OP(exp_relative)(V x, const OP(reference) *to, int plain, V *res
     V t = plain ? x : OP(sub)(x, to->origin);
     V n = OP(power_of_two)(t);
     V power = plain ? n : OP(sub)(n, to->shift);
-    V value = OP(scale2)(OP(exp_mantissa)(t, n, rest), power);
+    V value = OP(scale2)(OP(exp_mantissa)(t, n, 1, rest), power);
     M counts = OP(not_lt)(x, to->floor);
     if (sizeof(REAL) == sizeof(double)) *rest = OP(keep)(counts, OP(scale2)(*rest, power));
     return OP(keep)(counts, value);
@@ -210,6 +229,7 @@ static void KERNEL(limit_row)(const REAL *x, ptrdiff_t n, double max, REAL *e, p
     out->rest[row] = 0.0;
     if (out->margins) {
         out->margins[row] = margins;
+        out->margins_rest[row] = 0.0;
         out->classes[row] = classes;
     }
 }
@@ -325,10 +345,10 @@ static void KERNEL(margins_row)(const REAL *x, ptrdiff_t n, REAL row_max, const 
         V score = k == LANES ? OP(load)(x + i) : OP(load_part)(x + i, k, -INFINITY);
         M present = OP(ne)(score, masked);
         classes += OP(count)(present);
-        sum = OP(sum_add)(sum, OP(keep)(present, OP(sub)(max, score)));
+        V rest, below = OP(difference)(max, score, &rest);
+        sum = OP(sum_add_exact)(sum, OP(keep)(present, below), OP(keep)(present, rest));
     }
-    double rest;
-    out->margins[row] = OP(sum_total)(sum, &rest);
+    out->margins[row] = OP(sum_total)(sum, &out->margins_rest[row]);
     out->classes[row] = (double)classes;
 }
 
@@ -376,13 +396,14 @@ static void KERNEL(expsum_group)(const REAL *x, ptrdiff_t stride, ptrdiff_t rows
         if (out->margins) {
             M unmasked = OP(ne)(score, OP(set)(-INFINITY));
             present = OP(add)(present, OP(keep)(unmasked, one));
-            margin = OP(sum_add)(margin, OP(keep)(unmasked, OP(sub)(max, score)));
+            V lost, below = OP(difference)(max, score, &lost);
+            margin = OP(sum_add_exact)(margin, OP(keep)(unmasked, below), OP(keep)(unmasked, lost));
             value = OP(mark_masked)(score, value);
         }
         if (e) OP(store)(e + j * LANES, value);
     }
     REAL maxima[LANES], shifts[LANES], counts[LANES], classes[LANES];
-    double sums[LANES], rests[LANES] = {0}, margins[LANES], margin_rests[LANES];
+    double sums[LANES], rests[LANES] = {0}, margins[LANES], margin_rests[LANES] = {0};
     OP(store)(maxima, max);
     OP(store)(shifts, to.shift);
     OP(store)(counts, different);
@@ -397,6 +418,7 @@ static void KERNEL(expsum_group)(const REAL *x, ptrdiff_t stride, ptrdiff_t rows
         out->stored[first + i] = (double)shifts[i];
         if (out->margins) {
             out->margins[first + i] = margins[i];
+            out->margins_rest[first + i] = margin_rests[i];
             out->classes[first + i] = (double)classes[i];
         }
     }
@@ -544,41 +566,40 @@ static void KERNEL(rows_scale)(const REAL *e, ptrdiff_t e_stride, ptrdiff_t rows
     }
 }
 
-/* weight * p (1 - p), p = inverse * e. Only the largest score can have p above 1/2: there 1 - p is the given
-   `not_top`; below, p - p^2 suffers less from the error of p than the product would. */
+/* factor * e * (1 - p), p = inverse * e. Only the largest score can have p above 1/2: there 1 - p is the given
+   `not_top`; below, the difference of the two products suffers less from the error of p than their product would. */
 typedef struct {
-    V least, inverse, not_top, weight;
+    V least, inverse, not_top, factor;
 } OP(curving);
 
 static inline OP(curving) OP(curve_by)(const double *inverse, const double *not_top,
-                                       const double *weight, ptrdiff_t rows) {
-    REAL least[LANES], inverses[LANES], not_tops[LANES], weights[LANES];
+                                       const double *factor, ptrdiff_t rows) {
+    REAL least[LANES], inverses[LANES], not_tops[LANES], factors[LANES];
     for (ptrdiff_t i = 0; i < LANES; ++i) {
         ptrdiff_t k = i < rows ? i : 0;
-        double product = inverse[k] * (weight[k] < 1.0 ? weight[k] : 1.0);
-        least[i] = (REAL)((double)SMALLEST_NORMAL / product);
+        least[i] = (REAL)((double)SMALLEST_NORMAL / factor[k]);
         inverses[i] = (REAL)inverse[k];
         not_tops[i] = (REAL)not_top[k];
-        weights[i] = (REAL)weight[k];
+        factors[i] = (REAL)factor[k];
     }
-    OP(curving) by = {OP(load)(least), OP(load)(inverses), OP(load)(not_tops), OP(load)(weights)};
+    OP(curving) by = {OP(load)(least), OP(load)(inverses), OP(load)(not_tops), OP(load)(factors)};
     return by;
 }
 
 static inline V OP(curved)(V e, const OP(curving) *by) {
-    V p = OP(mul)(OP(keep)(OP(ge)(e, by->least), e), by->inverse);
-    V spread = OP(select)(OP(lt)(OP(set)(0.5), p), OP(mul)(p, by->not_top), OP(fnma)(p, p, p));
-    return OP(mul)(spread, by->weight);
+    V counted = OP(keep)(OP(ge)(e, by->least), e);
+    V p = OP(mul)(counted, by->inverse), scaled = OP(mul)(counted, by->factor);
+    return OP(select)(OP(lt)(OP(set)(0.5), p), OP(mul)(scaled, by->not_top), OP(fnma)(p, scaled, scaled));
 }
 
 static void KERNEL(rows_curvature)(const REAL *e, ptrdiff_t e_stride, ptrdiff_t rows, ptrdiff_t n,
-                                   const double *inverse, const double *not_top, const double *weight,
+                                   const double *inverse, const double *not_top, const double *factor,
                                    REAL *out, ptrdiff_t stride) {
     if (n <= FX_FEW) {
         for (ptrdiff_t i = 0; i < rows; i += LANES) {
             ptrdiff_t k = rows - i < LANES ? rows - i : LANES;
             V column[FX_FEW + LANES];
-            OP(curving) by = OP(curve_by)(inverse + i, not_top + i, weight + i, k);
+            OP(curving) by = OP(curve_by)(inverse + i, not_top + i, factor + i, k);
             for (ptrdiff_t j = 0; j < n; ++j)
                 column[j] = OP(curved)(OP(load)(e + i * n + j * LANES), &by);
             for (ptrdiff_t j = n; j % LANES; ++j) column[j] = OP(set)(0);
@@ -589,7 +610,7 @@ static void KERNEL(rows_curvature)(const REAL *e, ptrdiff_t e_stride, ptrdiff_t 
     for (ptrdiff_t i = 0; i < rows; ++i) {
         const REAL *row = e + i * e_stride;
         REAL *to = out + i * stride;
-        OP(curving) by = OP(curve_by)(inverse + i, not_top + i, weight + i, 1);
+        OP(curving) by = OP(curve_by)(inverse + i, not_top + i, factor + i, 1);
         ptrdiff_t j = 0;
         for (; j + LANES <= n; j += LANES) OP(store)(to + j, OP(curved)(OP(load)(row + j), &by));
         if (j < n)
@@ -627,18 +648,21 @@ static void KERNEL(row_target)(const REAL *y, const REAL *x, ptrdiff_t n, REAL m
         M set = OP(ne)(target, zero);
         int here = OP(count)(set);
         if (here) {
-            V below = OP(keep)(OP(ne)(score, top), OP(sub)(top, score));
+            /* A score at the maximum has margin 0 even if both are infinite. */
+            V rest, below = OP(difference)(top, score, &rest);
+            M lower = OP(ne)(score, top);
+            below = OP(keep)(lower, OP(keep)(set, below));
+            rest = OP(keep)(OP(lt)(below, OP(set)(INFINITY)), OP(keep)(set, rest));
             count += here;
             last = i;
             negative += OP(count)(OP(lt)(target, zero));
             sum = OP(sum_add)(sum, target);
-            margin = OP(sum_fma)(margin, target, OP(keep)(set, below));
+            margin = OP(sum_product)(margin, target, below, rest);
         }
     }
     while (count && last + 1 < n && y[last] == 0) ++last;
-    double rest;
-    out->sum = OP(sum_total)(sum, &rest);
-    out->margin = OP(sum_total)(margin, &rest);
+    out->sum = OP(sum_total)(sum, &out->sum_rest);
+    out->margin = OP(sum_total)(margin, &out->margin_rest);
     out->count = count;
     out->last = last;
     out->refused = negative || !(out->sum < INFINITY);
@@ -655,20 +679,21 @@ static void KERNEL(row_subtract)(REAL *out, const REAL *y, ptrdiff_t n, double w
 
 /* ---- sigmoid ----------------------------------------------------------------------------------------- */
 
-/* expit(x), expit(-x) and the smaller of the two, and e = exp(-|x|). */
+/* expit(x), expit(-x), the smaller and the larger of the two, and e = exp(-|x|). */
 typedef struct {
-    V e, p, q, small;
+    V e, p, q, small, large;
+    V e_rest; /* what e rounds off */
 } OP(logistic);
 
-static inline OP(logistic) OP(logistic_of)(V x) {
+static inline OP(logistic) OP(logistic_of)(V x, int brief) {
     OP(logistic) at;
     V one = OP(set)(1);
-    at.e = OP(exp_nonpositive)(OP(sub)(OP(set)(0), OP(abs)(x)));
-    V large = OP(div)(one, OP(add)(one, at.e));
+    at.e = OP(exp_nonpositive)(OP(sub)(OP(set)(0), OP(abs)(x)), brief, &at.e_rest);
+    at.large = OP(div)(one, OP(add)(one, at.e));
     at.small = OP(div)(at.e, OP(add)(one, at.e));
     M negative = OP(lt)(x, OP(set)(0));
-    at.p = OP(select)(negative, at.small, large);
-    at.q = OP(select)(negative, large, at.small);
+    at.p = OP(select)(negative, at.small, at.large);
+    at.q = OP(select)(negative, at.large, at.small);
     return at;
 }
 
@@ -676,7 +701,7 @@ static void KERNEL(expit)(const REAL *x, REAL *out, ptrdiff_t n) {
     for (ptrdiff_t i = 0; i < n; i += LANES) {
         ptrdiff_t k = n - i < LANES ? n - i : LANES;
         V score = k == LANES ? OP(load)(x + i) : OP(load_part)(x + i, k, 0);
-        OP(store_part)(out + i, OP(logistic_of)(score).p, k);
+        OP(store_part)(out + i, OP(logistic_of)(score, 1).p, k);
     }
 }
 
@@ -685,11 +710,56 @@ static void KERNEL(log_expit)(const REAL *x, REAL *out, ptrdiff_t n) {
     for (ptrdiff_t i = 0; i < n; i += LANES) {
         ptrdiff_t k = n - i < LANES ? n - i : LANES;
         V score = k == LANES ? OP(load)(x + i) : OP(load_part)(x + i, k, 0);
-        V e = OP(exp_nonpositive)(OP(sub)(zero, OP(abs)(score)));
+        V rest, e = OP(exp_nonpositive)(OP(sub)(zero, OP(abs)(score)), 1, &rest);
         V below = OP(keep)(OP(lt)(score, zero), score);
-        OP(store_part)(out + i, OP(sub)(below, OP(log1p_unit)(e)), k);
+        OP(store_part)(out + i, OP(sub)(below, OP(log1p_unit)(e, &rest)), k);
     }
 }
+
+/* a |x| or b |x|, whichever counts, + (a + b) log1p(e), with a = (1 - y) kept + mixed, b = pos_weight (y kept + mixed):
+   too many roundings for two ulps, unless those of a and b are carried along. */
+#ifndef FX_SIGMOID_MIXTURE
+#define FX_SIGMOID_MIXTURE
+typedef struct {
+    f64v kept, kept_rest, mixed, positive;
+} f64_mixing;
+
+static inline f64v f64_mix(f64v y, f64v y_rest, const f64_mixing *by, f64v *rest) {
+    f64v product = f64_mul(y, by->kept), lost;
+    f64v value = f64_difference(product, f64_sub(f64_set(0), by->mixed), &lost);
+    f64v correction = f64_fma(y, by->kept_rest, f64_mul(y_rest, by->kept));
+    *rest = f64_add(lost, f64_sub(correction, f64_remainder(product, y, by->kept)));
+    return value;
+}
+
+static inline f64v f64_mixture(f64v x, f64v y, f64v log_term, f64v log_rest, const f64_mixing *by) {
+    f64v zero = f64_set(0), not_y_rest, a_rest, b_rest, total_rest;
+    f64v not_y = f64_difference(f64_set(1), y, &not_y_rest);
+    f64v a = f64_mix(not_y, not_y_rest, by, &a_rest);
+    f64v part = f64_mix(y, zero, by, &b_rest);
+    f64v b = f64_mul(part, by->positive);
+    b_rest = f64_sub(f64_mul(b_rest, by->positive), f64_remainder(b, part, by->positive));
+    f64v total = f64_difference(a, f64_sub(zero, b), &total_rest);
+    total_rest = f64_add(total_rest, f64_add(a_rest, b_rest));
+    f64m above = f64_lt(zero, x);
+    f64v slope = f64_select(above, a, b), slope_rest = f64_select(above, a_rest, b_rest);
+    f64v counted = f64_keep(f64_ne(slope, zero), f64_abs(x));
+    f64v small = f64_fma(total, log_rest, f64_mul(total_rest, log_term));
+    f64v finite = f64_keep(f64_lt(counted, f64_set(INFINITY)), counted);
+    small = f64_fma(slope_rest, finite, small);
+    return f64_fma(slope, counted, f64_fma(total, log_term, small));
+}
+
+static inline f64v f64_in_double(f64v x, f64v y, f64v log_term, f64v log_rest, const f64_mixing *by) {
+    return f64_mixture(x, y, log_term, log_rest, by);
+}
+static inline f32v f32_in_double(f32v x, f32v y, f32v log_term, f32v log_rest, const f64_mixing *by) {
+    f64v low = f64_add(f32_low(log_term), f32_low(log_rest)), zero = f64_set(0);
+    f64v high = f64_add(f32_high(log_term), f32_high(log_rest));
+    return f32_join(f64_mixture(f32_low(x), f32_low(y), low, zero, by),
+                    f64_mixture(f32_high(x), f32_high(y), high, zero, by));
+}
+#endif
 
 /* With a = 1 - y and b = pos_weight * y:  loss = a softplus(x) + b softplus(-x), gradient = a p - b q,
    curvature = (a + b) p q. Returns the sum of the losses; adds to *refused the targets outside [0, 1]. */
@@ -697,7 +767,11 @@ static double KERNEL(sigmoid_loss)(const REAL *x, const REAL *y, ptrdiff_t n, co
                                    const REAL *weight, REAL *loss, REAL *grad, REAL *hess,
                                    ptrdiff_t *refused) {
     V zero = OP(set)(0), one = OP(set)(1);
-    V kept = OP(set)((REAL)(1.0 - options->smoothing)), mixed = OP(set)((REAL)(options->smoothing / 2));
+    double kept_exactly = 1.0 - options->smoothing;
+    f64_mixing by = {f64_set(kept_exactly), f64_set((1.0 - kept_exactly) - options->smoothing),
+                     f64_set(options->smoothing / 2), f64_set(options->pos_weight)};
+    int mixing = options->smoothing != 0.0 || options->pos_weight != 1.0;
+    V kept = OP(set)((REAL)kept_exactly), mixed = OP(set)((REAL)(options->smoothing / 2));
     V positive = OP(set)((REAL)options->pos_weight), scale = OP(set)((REAL)options->scale);
     V least = OP(set)((REAL)((double)SMALLEST_NORMAL / options->scale));
     SUM sum = OP(sum_zero)();
@@ -714,25 +788,29 @@ static double KERNEL(sigmoid_loss)(const REAL *x, const REAL *y, ptrdiff_t n, co
         outside += LANES - OP(count)(OP(ge)(target, zero)) + OP(count)(OP(lt)(one, target));
         V a = OP(fma)(OP(sub)(one, target), kept, mixed);
         V b = OP(mul)(OP(fma)(target, kept, mixed), positive);
-        OP(logistic) at = OP(logistic_of)(score);
-        V height = OP(abs)(score);
-        V slope = OP(select)(OP(lt)(zero, score), a, b);
-        V linear = OP(keep)(OP(ne)(slope, zero), OP(mul)(slope, height));
-        V value = OP(fma)(OP(add)(a, b), OP(log1p_unit)(at.e), linear);
+        OP(logistic) at = mixing || hess ? OP(logistic_of)(score, 0) : OP(logistic_of)(score, 1);
+        V log_rest, log_term = OP(log1p_unit)(at.e, &log_rest), value;
+        if (mixing) {
+            log_rest = OP(fma)(at.e_rest, at.large, log_rest);
+            value = OP(in_double)(score, target, log_term, log_rest, &by);
+        } else {
+            V slope = OP(select)(OP(lt)(zero, score), a, b);
+            V linear = OP(keep)(OP(ne)(slope, zero), OP(mul)(slope, OP(abs)(score)));
+            value = OP(add)(linear, log_term);
+        }
         value = OP(keep)(counts, OP(mul)(value, w));
         sum = OP(sum_add)(sum, value);
         if (loss) OP(store_part)(loss + i, value, k);
-        if (grad || hess) w = OP(mul)(w, scale);
         if (grad) {
-            V g = OP(sub)(OP(mul)(a, at.p), OP(mul)(b, at.q));
+            V g = OP(mul)(OP(sub)(OP(mul)(a, at.p), OP(mul)(b, at.q)), w);
             g = OP(keep)(OP(not_lt)(OP(abs)(g), least), g);
-            OP(store_part)(grad + i, OP(keep)(counts, OP(mul)(g, w)), k);
+            OP(store_part)(grad + i, OP(keep)(counts, OP(mul)(g, scale)), k);
         }
         if (hess) {
             /* p (1 - p) = s - s^2 suffers less from the error of s than the product. */
-            V h = OP(mul)(OP(add)(a, b), OP(fnma)(at.small, at.small, at.small));
+            V h = OP(mul)(OP(mul)(OP(add)(a, b), OP(fnma)(at.small, at.small, at.small)), w);
             h = OP(keep)(OP(not_lt)(h, least), h);
-            OP(store_part)(hess + i, OP(keep)(counts, OP(mul)(h, w)), k);
+            OP(store_part)(hess + i, OP(keep)(counts, OP(mul)(h, scale)), k);
         }
     }
     *refused += outside;

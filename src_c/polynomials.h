@@ -13,9 +13,8 @@
 
 /* (e^r - 1 - r) / r^2 = c0 + c1 r + ... */
 static const double f64_exp_coefficients[] = {
-    0x1.000000000000ap-1,  0x1.555555555550cp-3,  0x1.555555555079fp-5,  0x1.111111112473cp-7,
-    0x1.6c16c18438d9bp-10, 0x1.a01a0137fde3p-13,  0x1.a0199a0d76783p-16, 0x1.71df0d0544345p-19,
-    0x1.28ad5ebb259ep-22,  0x1.ad9efbb018a07p-26,
+    0x1.000000000000ap-1, 0x1.555555555550cp-3,  0x1.555555555079fp-5,  0x1.111111112473cp-7, 0x1.6c16c18438d9bp-10,
+    0x1.a01a0137fde3p-13, 0x1.a0199a0d76783p-16, 0x1.71df0d0544345p-19, 0x1.28ad5ebb259ep-22, 0x1.ad9efbb018a07p-26,
 };
 static const float f32_exp_coefficients[] = {
     0x1.fffffcp-2f, 0x1.555492p-3f, 0x1.5558aap-5f, 0x1.12396ep-7f, 0x1.6a524ep-10f,
@@ -26,8 +25,6 @@ static const double f64_log_coefficients[] = {
     0x1.555555555554fp-1, 0x1.999999999c179p-2, 0x1.24924921e457ep-2, 0x1.c71c748fb089ep-3,
     0x1.745c4ae001cd6p-3, 0x1.3b35c025330ep-3,  0x1.0dcba24c535c3p-3, 0x1.1b81300c8f62ep-3,
 };
-static const float f32_log_coefficients[] = {
-    0x1.5555b4p-1f, 0x1.992a9ap-2f, 0x1.36eeb6p-2f,
-};
+static const float f32_log_coefficients[] = {0x1.5555b4p-1f, 0x1.992a9ap-2f, 0x1.36eeb6p-2f};
 
 #endif

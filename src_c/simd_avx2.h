@@ -28,28 +28,21 @@ static inline void f64_store(double *p, f64v a) { _mm256_storeu_pd(p, a); }
 
 /* Ones in the first k lanes. */
 static inline __m256i f32_first(ptrdiff_t k) {
-    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)k),
-                              _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)k), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
 static inline __m256i f64_first(ptrdiff_t k) {
     return _mm256_cmpgt_epi64(_mm256_set1_epi64x((long long)k), _mm256_setr_epi64x(0, 1, 2, 3));
 }
 static inline f32v f32_load_part(const float *p, ptrdiff_t k, float fill) {
     __m256i first = f32_first(k);
-    return _mm256_blendv_ps(_mm256_set1_ps(fill), _mm256_maskload_ps(p, first),
-                            _mm256_castsi256_ps(first));
+    return _mm256_blendv_ps(_mm256_set1_ps(fill), _mm256_maskload_ps(p, first), _mm256_castsi256_ps(first));
 }
 static inline f64v f64_load_part(const double *p, ptrdiff_t k, double fill) {
     __m256i first = f64_first(k);
-    return _mm256_blendv_pd(_mm256_set1_pd(fill), _mm256_maskload_pd(p, first),
-                            _mm256_castsi256_pd(first));
+    return _mm256_blendv_pd(_mm256_set1_pd(fill), _mm256_maskload_pd(p, first), _mm256_castsi256_pd(first));
 }
-static inline void f32_store_part(float *p, f32v a, ptrdiff_t k) {
-    _mm256_maskstore_ps(p, f32_first(k), a);
-}
-static inline void f64_store_part(double *p, f64v a, ptrdiff_t k) {
-    _mm256_maskstore_pd(p, f64_first(k), a);
-}
+static inline void f32_store_part(float *p, f32v a, ptrdiff_t k) { _mm256_maskstore_ps(p, f32_first(k), a); }
+static inline void f64_store_part(double *p, f64v a, ptrdiff_t k) { _mm256_maskstore_pd(p, f64_first(k), a); }
 
 static inline f32v f32_add(f32v a, f32v b) { return _mm256_add_ps(a, b); }
 static inline f64v f64_add(f64v a, f64v b) { return _mm256_add_pd(a, b); }
@@ -82,12 +75,8 @@ static inline f32v f32_keep(f32m m, f32v a) { return _mm256_and_ps(m, a); }
 static inline f64v f64_keep(f64m m, f64v a) { return _mm256_and_pd(m, a); }
 static inline f32v f32_select(f32m m, f32v a, f32v b) { return _mm256_blendv_ps(b, a, m); }
 static inline f64v f64_select(f64m m, f64v a, f64v b) { return _mm256_blendv_pd(b, a, m); }
-static inline int f32_count(f32m m) {
-    return __builtin_popcount((unsigned)_mm256_movemask_ps(m));
-}
-static inline int f64_count(f64m m) {
-    return __builtin_popcount((unsigned)_mm256_movemask_pd(m));
-}
+static inline int f32_count(f32m m) { return __builtin_popcount((unsigned)_mm256_movemask_ps(m)); }
+static inline int f64_count(f64m m) { return __builtin_popcount((unsigned)_mm256_movemask_pd(m)); }
 
 /* a * 2^n for integral n with 2^n a normal number. Adding 1.5 * 2^(mantissa bits) + bias leaves the biased
    exponent in the low bits; the product, unlike an addition to the exponent field, keeps a NaN a NaN. */
@@ -101,14 +90,19 @@ static inline f64v f64_scale2(f64v a, f64v n) {
 }
 static inline f64v f64_exponent(f64v a) {
     __m256i field = _mm256_srli_epi64(_mm256_castpd_si256(a), 52);
-    __m256d shifted = _mm256_castsi256_pd(
-        _mm256_or_si256(field, _mm256_castpd_si256(_mm256_set1_pd(0x1p52))));
+    __m256d shifted = _mm256_castsi256_pd(_mm256_or_si256(field, _mm256_castpd_si256(_mm256_set1_pd(0x1p52))));
     return _mm256_sub_pd(shifted, _mm256_set1_pd(0x1p52 + 1023.0));
 }
 static inline f64v f64_mantissa(f64v a) {
-    f64v fraction = _mm256_and_pd(
-        a, _mm256_castsi256_pd(_mm256_set1_epi64x((long long)0x000fffffffffffffULL)));
+    f64v fraction = _mm256_and_pd(a, _mm256_castsi256_pd(_mm256_set1_epi64x((long long)0x000fffffffffffffULL)));
     return _mm256_or_pd(fraction, _mm256_set1_pd(1.0));
+}
+
+/* Floats as doubles, in two halves, and back. */
+static inline f64v f32_low(f32v a) { return _mm256_cvtps_pd(_mm256_castps256_ps128(a)); }
+static inline f64v f32_high(f32v a) { return _mm256_cvtps_pd(_mm256_extractf128_ps(a, 1)); }
+static inline f32v f32_join(f64v low, f64v high) {
+    return _mm256_set_m128(_mm256_cvtpd_ps(high), _mm256_cvtpd_ps(low));
 }
 
 static inline double f64_max_lane(f64v a) {
@@ -132,10 +126,10 @@ static inline f32s f32_sum_add(f32s s, f32v a) {
 }
 /* The product of two floats is exact in double. */
 static inline f32s f32_sum_fma(f32s s, f32v a, f32v b) {
-    s.low = _mm256_fmadd_pd(_mm256_cvtps_pd(_mm256_castps256_ps128(a)),
-                            _mm256_cvtps_pd(_mm256_castps256_ps128(b)), s.low);
-    s.high = _mm256_fmadd_pd(_mm256_cvtps_pd(_mm256_extractf128_ps(a, 1)),
-                             _mm256_cvtps_pd(_mm256_extractf128_ps(b, 1)), s.high);
+    s.low =
+        _mm256_fmadd_pd(_mm256_cvtps_pd(_mm256_castps256_ps128(a)), _mm256_cvtps_pd(_mm256_castps256_ps128(b)), s.low);
+    s.high = _mm256_fmadd_pd(_mm256_cvtps_pd(_mm256_extractf128_ps(a, 1)), _mm256_cvtps_pd(_mm256_extractf128_ps(b, 1)),
+                             s.high);
     return s;
 }
 /* Lane by lane; what doubles round off is of no use to floats. */
@@ -177,9 +171,7 @@ static inline void f64_transpose(f64v t[4]) {
 }
 
 #define FX_HALF_LANES 8
-static inline f32v f16_load(const unsigned short *p) {
-    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
-}
+static inline f32v f16_load(const unsigned short *p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)); }
 static inline void f16_store(unsigned short *p, f32v a) {
     _mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
 }

@@ -76,8 +76,13 @@ static inline int f64_count(f64m m) { return __builtin_popcount(m); }
 static inline f32v f32_scale2(f32v a, f32v n) { return _mm512_scalef_ps(a, n); }
 static inline f64v f64_scale2(f64v a, f64v n) { return _mm512_scalef_pd(a, n); }
 static inline f64v f64_exponent(f64v a) { return _mm512_getexp_pd(a); }
-static inline f64v f64_mantissa(f64v a) {
-    return _mm512_getmant_pd(a, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_zero);
+static inline f64v f64_mantissa(f64v a) { return _mm512_getmant_pd(a, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_zero); }
+
+/* Floats as doubles, in two halves, and back. */
+static inline f64v f32_low(f32v a) { return _mm512_cvtps_pd(_mm512_castps512_ps256(a)); }
+static inline f64v f32_high(f32v a) { return _mm512_cvtps_pd(_mm512_extractf32x8_ps(a, 1)); }
+static inline f32v f32_join(f64v low, f64v high) {
+    return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(low)), _mm512_cvtpd_ps(high), 1);
 }
 
 static inline float f32_max_lane(f32v a) { return _mm512_reduce_max_ps(a); }
@@ -94,8 +99,8 @@ static inline f32s f32_sum_add(f32s s, f32v a) {
 }
 /* The product of two floats is exact in double. */
 static inline f32s f32_sum_fma(f32s s, f32v a, f32v b) {
-    s.low = _mm512_fmadd_pd(_mm512_cvtps_pd(_mm512_castps512_ps256(a)),
-                            _mm512_cvtps_pd(_mm512_castps512_ps256(b)), s.low);
+    s.low =
+        _mm512_fmadd_pd(_mm512_cvtps_pd(_mm512_castps512_ps256(a)), _mm512_cvtps_pd(_mm512_castps512_ps256(b)), s.low);
     s.high = _mm512_fmadd_pd(_mm512_cvtps_pd(_mm512_extractf32x8_ps(a, 1)),
                              _mm512_cvtps_pd(_mm512_extractf32x8_ps(b, 1)), s.high);
     return s;
@@ -156,9 +161,7 @@ static inline void f64_transpose(f64v t[8]) {
 }
 
 #define FX_HALF_LANES 16
-static inline f32v f16_load(const unsigned short *p) {
-    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
-}
+static inline f32v f16_load(const unsigned short *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)); }
 static inline void f16_store(unsigned short *p, f32v a) {
     _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
 }

@@ -66,9 +66,7 @@ static inline f32v f32_abs(f32v a) { return vabsq_f32(a); }
 static inline f64v f64_abs(f64v a) { return vabsq_f64(a); }
 
 static inline f32m f32_not(f32m m) { return vmvnq_u32(m); }
-static inline f64m f64_not(f64m m) {
-    return vreinterpretq_u64_u32(vmvnq_u32(vreinterpretq_u32_u64(m)));
-}
+static inline f64m f64_not(f64m m) { return vreinterpretq_u64_u32(vmvnq_u32(vreinterpretq_u32_u64(m))); }
 static inline f32m f32_lt(f32v a, f32v b) { return vcltq_f32(a, b); }
 static inline f64m f64_lt(f64v a, f64v b) { return vcltq_f64(a, b); }
 static inline f32m f32_ge(f32v a, f32v b) { return vcgeq_f32(a, b); }
@@ -77,12 +75,8 @@ static inline f32m f32_not_lt(f32v a, f32v b) { return f32_not(vcltq_f32(a, b));
 static inline f64m f64_not_lt(f64v a, f64v b) { return f64_not(vcltq_f64(a, b)); }
 static inline f32m f32_ne(f32v a, f32v b) { return f32_not(vceqq_f32(a, b)); }
 static inline f64m f64_ne(f64v a, f64v b) { return f64_not(vceqq_f64(a, b)); }
-static inline f32v f32_keep(f32m m, f32v a) {
-    return vreinterpretq_f32_u32(vandq_u32(m, vreinterpretq_u32_f32(a)));
-}
-static inline f64v f64_keep(f64m m, f64v a) {
-    return vreinterpretq_f64_u64(vandq_u64(m, vreinterpretq_u64_f64(a)));
-}
+static inline f32v f32_keep(f32m m, f32v a) { return vreinterpretq_f32_u32(vandq_u32(m, vreinterpretq_u32_f32(a))); }
+static inline f64v f64_keep(f64m m, f64v a) { return vreinterpretq_f64_u64(vandq_u64(m, vreinterpretq_u64_f64(a))); }
 static inline f32v f32_select(f32m m, f32v a, f32v b) { return vbslq_f32(m, a, b); }
 static inline f64v f64_select(f64m m, f64v a, f64v b) { return vbslq_f64(m, a, b); }
 static inline int f32_count(f32m m) { return (int)vaddvq_u32(vshrq_n_u32(m, 31)); }
@@ -106,6 +100,13 @@ static inline f64v f64_exponent(f64v a) {
 static inline f64v f64_mantissa(f64v a) {
     uint64x2_t bits = vandq_u64(vreinterpretq_u64_f64(a), vdupq_n_u64(0x000fffffffffffffULL));
     return vreinterpretq_f64_u64(vorrq_u64(bits, vdupq_n_u64(0x3ff0000000000000ULL)));
+}
+
+/* Floats as doubles, in two halves, and back. */
+static inline f64v f32_low(f32v a) { return vcvt_f64_f32(vget_low_f32(a)); }
+static inline f64v f32_high(f32v a) { return vcvt_high_f64_f32(a); }
+static inline f32v f32_join(f64v low, f64v high) {
+    return vcvt_high_f32_f64(vcvt_f32_f64(low), high);
 }
 
 static inline float f32_max_lane(f32v a) { return vmaxvq_f32(a); }
@@ -139,10 +140,8 @@ static inline void f64_transpose(f64v t[2]) {
     t[0] = first;
 }
 static inline void f32_transpose(f32v t[4]) {
-    f64v even[2] = {vreinterpretq_f64_f32(vtrn1q_f32(t[0], t[1])),
-                    vreinterpretq_f64_f32(vtrn1q_f32(t[2], t[3]))};
-    f64v odd[2] = {vreinterpretq_f64_f32(vtrn2q_f32(t[0], t[1])),
-                   vreinterpretq_f64_f32(vtrn2q_f32(t[2], t[3]))};
+    f64v even[2] = {vreinterpretq_f64_f32(vtrn1q_f32(t[0], t[1])), vreinterpretq_f64_f32(vtrn1q_f32(t[2], t[3]))};
+    f64v odd[2] = {vreinterpretq_f64_f32(vtrn2q_f32(t[0], t[1])), vreinterpretq_f64_f32(vtrn2q_f32(t[2], t[3]))};
     f64_transpose(even);
     f64_transpose(odd);
     t[0] = vreinterpretq_f32_f64(even[0]);
@@ -152,11 +151,7 @@ static inline void f32_transpose(f32v t[4]) {
 }
 
 #define FX_HALF_LANES 4
-static inline f32v f16_load(const unsigned short *p) {
-    return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));
-}
-static inline void f16_store(unsigned short *p, f32v a) {
-    vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(a)));
-}
+static inline f32v f16_load(const unsigned short *p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
+static inline void f16_store(unsigned short *p, f32v a) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(a))); }
 
 #endif

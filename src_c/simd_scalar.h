@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define FX_ISA scalar
+#define FX_UNFUSED /* f32_fma and f64_fma round twice */
 #define F32_LANES 1
 #define F64_LANES 1
 
@@ -26,9 +27,7 @@ static inline f64v f64_load(const double *p) { return *p; }
 static inline void f32_store(float *p, f32v a) { *p = a; }
 static inline void f64_store(double *p, f64v a) { *p = a; }
 static inline f32v f32_load_part(const float *p, ptrdiff_t k, float fill) { return k ? *p : fill; }
-static inline f64v f64_load_part(const double *p, ptrdiff_t k, double fill) {
-    return k ? *p : fill;
-}
+static inline f64v f64_load_part(const double *p, ptrdiff_t k, double fill) { return k ? *p : fill; }
 static inline void f32_store_part(float *p, f32v a, ptrdiff_t k) {
     if (k) *p = a;
 }
@@ -106,6 +105,17 @@ static inline f64v f64_mantissa(f64v a) {
     bits = (bits & 0x000fffffffffffffULL) | 0x3ff0000000000000ULL;
     memcpy(&a, &bits, sizeof bits);
     return a;
+}
+
+/* Floats as doubles and back; there is no second half. */
+static inline f64v f32_low(f32v a) { return (double)a; }
+static inline f64v f32_high(f32v a) {
+    (void)a;
+    return 0.0;
+}
+static inline f32v f32_join(f64v low, f64v high) {
+    (void)high;
+    return (float)low;
 }
 
 static inline float f32_max_lane(f32v a) { return a; }

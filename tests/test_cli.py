@@ -18,16 +18,15 @@ import numpy as np
 import pytest
 
 from fastxent import cli
-from fastxent._evaluate import Accumulator, CommandError, Metrics, evaluate_files
+from fastxent._array_files import CommandError
+from fastxent._evaluate import Accumulator, Metrics, evaluate_files
 
 needs_rich = pytest.mark.skipif(not importlib.util.find_spec("rich"), reason="needs rich")
 needs_extras = pytest.mark.skipif(
     not all(importlib.util.find_spec(name) for name in ("rich", "matplotlib", "sklearn")),
     reason="needs rich, matplotlib and scikit-learn",
 )
-needs_sklearn = pytest.mark.skipif(
-    not importlib.util.find_spec("sklearn"), reason="needs scikit-learn"
-)
+needs_sklearn = pytest.mark.skipif(not importlib.util.find_spec("sklearn"), reason="needs scikit-learn")
 
 FIGURES = (
     "mean_loss",
@@ -81,9 +80,7 @@ def reference(
             calibration += float(share / total * abs(gap))
     return {
         "mean_loss": float(mean),
-        "standard_error": float(
-            np.sqrt(n / np.longdouble(n - 1) * (w**2 * (loss - mean) ** 2).sum()) / total
-        ),
+        "standard_error": float(np.sqrt(n / np.longdouble(n - 1) * (w**2 * (loss - mean) ** 2).sum()) / total),
         "perplexity": float(np.exp(mean)),
         "accuracy": float((w * correct).sum() / total),
         "top_k_accuracy": float((w * in_top).sum() / total),
@@ -111,9 +108,7 @@ def save(folder: Path, name: str, array: Any) -> str:
 
 def assert_figures(metrics: Metrics, expected: dict[str, float], rtol: float) -> None:
     for name in FIGURES:
-        np.testing.assert_allclose(
-            getattr(metrics, name), expected[name], rtol=rtol, atol=rtol, err_msg=name
-        )
+        np.testing.assert_allclose(getattr(metrics, name), expected[name], rtol=rtol, atol=rtol, err_msg=name)
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -142,13 +137,9 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
         (2, 5, "f4"),
     ],
 )
-def test_figures_of_labels(
-    tmp_path: Path, n: int, classes: int, dtype: str, block_rows: int | None
-) -> None:
+def test_figures_of_labels(tmp_path: Path, n: int, classes: int, dtype: str, block_rows: int | None) -> None:
     logits, labels = make_data(n, classes, dtype)
-    metrics = evaluate_files(
-        save(tmp_path, "z.npy", logits), save(tmp_path, "y.npy", labels), block_rows=block_rows
-    )
+    metrics = evaluate_files(save(tmp_path, "z.npy", logits), save(tmp_path, "y.npy", labels), block_rows=block_rows)
     assert (metrics.rows, metrics.counted_rows, metrics.classes) == (n, n, classes)
     assert metrics.top_k == min(5, classes)
     assert sum(b.rows for b in metrics.reliability) == n
@@ -207,9 +198,7 @@ def test_standard_error_is_the_textbook_one_without_weights(tmp_path: Path) -> N
     from scipy.stats import sem
 
     logits, labels = make_data(1000, 4, "f8")
-    metrics = evaluate_files(
-        save(tmp_path, "z.npy", logits), save(tmp_path, "y.npy", labels), block_rows=7
-    )
+    metrics = evaluate_files(save(tmp_path, "z.npy", logits), save(tmp_path, "y.npy", labels), block_rows=7)
     shifted = logits - logits.max(axis=1, keepdims=True)
     losses = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(1000), labels]
     assert metrics.standard_error == pytest.approx(sem(losses), rel=1e-11)
@@ -289,9 +278,7 @@ def test_ties() -> None:
 
     # Five strictly larger scores push the label out, four do not.
     accumulator = Accumulator(8)
-    accumulator.update(
-        np.array([[9.0, 9, 9, 9, 9, 1, 1, 1], [9, 9, 9, 9, 1, 1, 1, 1]]), np.array([7, 7])
-    )
+    accumulator.update(np.array([[9.0, 9, 9, 9, 9, 1, 1, 1], [9, 9, 9, 9, 1, 1, 1, 1]]), np.array([7, 7]))
     assert accumulator.metrics().top_k_accuracy == 0.5
 
 
@@ -476,13 +463,9 @@ REFUSALS: dict[str, tuple[dict[str, np.ndarray], str, list[str]]] = {
     "distribution too narrow": with_labels(DISTRIBUTION[:, 1:], "(50, 5)", "(50, 6)"),
     "float labels": with_labels(LABELS.astype(np.float64), "float64"),
     "bool labels": with_labels(LABELS > 2, "bool"),
-    "label too large": with_labels(
-        changed(LABELS, 33, 6), "row 33", "label 6", "0 to 5", "--ignore-index 6"
-    ),
+    "label too large": with_labels(changed(LABELS, 33, 6), "row 33", "label 6", "0 to 5", "--ignore-index 6"),
     "label negative": with_labels(changed(LABELS, 47, -1).astype("i1"), "row 47", "label -1"),
-    "label beyond int64": with_labels(
-        changed(LABELS.astype("u8"), 12, 2**64 - 1), "row 12", "18446744073709551615"
-    ),
+    "label beyond int64": with_labels(changed(LABELS.astype("u8"), 12, 2**64 - 1), "row 12", "18446744073709551615"),
     "another label than the ignored": (
         {"bad": changed(changed(LABELS, 2, -100), 44, -7)},
         "z.npy bad.npy --ignore-index -100",
@@ -498,18 +481,12 @@ REFUSALS: dict[str, tuple[dict[str, np.ndarray], str, list[str]]] = {
         "z.npy bad.npy --ignore-index 1",
         ["bad.npy", "integer labels"],
     ),
-    "negative probability": with_labels(
-        changed(DISTRIBUTION, (29, 4), -0.25), "row 29", "column 4", "-0.25"
-    ),
-    "NaN probability": with_labels(
-        changed(DISTRIBUTION, (31, 0), np.nan), "row 31", "column 0", "nan"
-    ),
+    "negative probability": with_labels(changed(DISTRIBUTION, (29, 4), -0.25), "row 29", "column 4", "-0.25"),
+    "NaN probability": with_labels(changed(DISTRIBUTION, (31, 0), np.nan), "row 31", "column 0", "nan"),
     "infinite probability": with_labels(changed(DISTRIBUTION, (31, 0), np.inf), "row 31", "inf"),
     "not a distribution": with_labels(changed(DISTRIBUTION, 41, 0.5), "row 41", "adds up to 3"),
     "NaN logit": with_logits(changed(LOGITS, (38, 2), np.nan), "row 38", "column 2", "nan"),
-    "NaN half": with_logits(
-        changed(LOGITS, (38, 2), np.nan).astype("f2"), "row 38", "column 2", "nan"
-    ),
+    "NaN half": with_logits(changed(LOGITS, (38, 2), np.nan).astype("f2"), "row 38", "column 2", "nan"),
     "infinite logit": with_logits(changed(LOGITS, (39, 1), np.inf), "row 39", "column 1", "inf"),
     "row of -inf": with_logits(changed(LOGITS, 40, -np.inf), "row 40", "-inf"),
     "NaN logit after ignored rows": (
@@ -569,9 +546,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-def test_refusal_is_one_line_and_writes_nothing(
-    folder: Path, capsys: pytest.CaptureFixture[str], name: str
-) -> None:
+def test_refusal_is_one_line_and_writes_nothing(folder: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     arrays, command, words = REFUSALS[name]
     for file, array in arrays.items():
         save(folder, f"{file}.npy", array)
@@ -676,9 +651,7 @@ def test_json_needs_no_extras(
 
 def hide(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
     find_spec = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name in modules else find_spec(name)
-    )
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in modules else find_spec(name))
 
 
 # ---------------------------------------------------------------------------------------------
@@ -707,9 +680,7 @@ def test_one_row_has_no_standard_error(folder: Path, capsys: pytest.CaptureFixtu
 def test_table(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     labels = changed(LABELS, slice(0, 5), -1)
     save(folder, "some.npy", labels)
-    status, out, err = run(
-        capsys, *["evaluate", "z.npy", "some.npy", "--ignore-index", "-1", "--weights", "w.npy"]
-    )
+    status, out, err = run(capsys, *["evaluate", "z.npy", "some.npy", "--ignore-index", "-1", "--weights", "w.npy"])
     assert (status, err) == (0, "")
     expected = reference(LOGITS[5:], LABELS[5:])
     for text in (
@@ -848,9 +819,7 @@ def test_no_command_is_refused_and_help_is_not(capsys: pytest.CaptureFixture[str
         assert "fastxent" in out
 
 
-def test_interrupt(
-    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_interrupt(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
@@ -863,9 +832,7 @@ def test_interrupt(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a POSIX pipe")
-@pytest.mark.parametrize(
-    "command", ["evaluate z.npy y.npy --json", pytest.param("info", marks=needs_rich)]
-)
+@pytest.mark.parametrize("command", ["evaluate z.npy y.npy --json", pytest.param("info", marks=needs_rich)])
 def test_reader_gone(folder: Path, command: str) -> None:
     reader, writer = os.pipe()
     os.close(reader)

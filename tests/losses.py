@@ -1,0 +1,100 @@
+"""The table of losses: a new loss is one row here and one function in oracle.py, and all tests over LOSSES hold for it.
+
+``outcomes`` says how targets are made and which forms they take:
+
+* "classes": scores (n, C), classes along an axis; targets are labels, a dense distribution, or CSR;
+* "elements": scores of any shape, each on its own; targets are labels 0 and 1, probabilities, or CSR.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse
+
+import fastxent as fx
+import oracle
+
+
+@dataclass(frozen=True, eq=False)
+class Loss:
+    name: str
+    function: Callable[..., Any]
+    oracle: Callable[..., oracle.Exact]
+    outcomes: str
+    # Options under which the loss is held to its bounds, the empty set aside.
+    options: tuple[dict[str, Any], ...] = field(default=())
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        return ("labels", "dense", "csr") if self.outcomes == "classes" else ("labels", "probabilities", "csr")
+
+
+LOSSES = (
+    Loss(
+        "softmax_cross_entropy",
+        fx.softmax_cross_entropy,
+        oracle.softmax_cross_entropy,
+        "classes",
+        ({"label_smoothing": 0.1}, {"label_smoothing": 1.0}),
+    ),
+    Loss(
+        "sigmoid_cross_entropy",
+        fx.sigmoid_cross_entropy,
+        oracle.sigmoid_cross_entropy,
+        "elements",
+        ({"label_smoothing": 0.1}, {"pos_weight": 3.7}, {"pos_weight": 0.02, "label_smoothing": 0.5}),
+    ),
+)
+
+every_loss = pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
+every_form = pytest.mark.parametrize(
+    "loss, form", [pytest.param(loss, form, id=f"{loss.name}-{form}") for loss in LOSSES for form in loss.forms]
+)
+class_losses = pytest.mark.parametrize(
+    "loss", [loss for loss in LOSSES if loss.outcomes == "classes"], ids=lambda loss: loss.name
+)
+both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f32", "f64"])
+
+
+def make_logits(rng: np.random.Generator, n: int, classes: int, dtype: Any = np.float32, spread: float = 3.0) -> Any:
+    return (rng.standard_normal((n, classes)) * spread).astype(dtype)
+
+
+def make_targets(rng: np.random.Generator, form: str, loss: Loss, n: int, classes: int, dtype: Any = np.float32) -> Any:
+    """Targets for scores (n, classes). Distributions and CSR rows of "classes" do not sum to one."""
+    if loss.outcomes == "elements":
+        if form == "labels":
+            return rng.integers(0, 2, (n, classes)).astype(np.int8)
+        if form == "probabilities":
+            return rng.random((n, classes)).astype(dtype)
+        dense = rng.random((n, classes)) * (rng.random((n, classes)) < 0.1)
+        return scipy.sparse.csr_array(dense.astype(dtype))
+    if form == "labels":
+        return rng.integers(0, classes, n)
+    if form == "dense":
+        return (rng.random((n, classes)) ** 4 * 2 / classes).astype(dtype)
+    per_row = min(classes, 4)
+    indices = np.argsort(rng.random((n, classes)), axis=1)[:, :per_row]
+    values = rng.random((n, per_row)).astype(dtype)
+    indptr = np.arange(n + 1) * per_row
+    return scipy.sparse.csr_array((values.ravel(), indices.ravel(), indptr), shape=(n, classes))
+
+
+def some_rows(targets: Any, rows: Any) -> Any:
+    """The targets of some rows, in the same form."""
+    return targets[rows]
+
+
+def same_bits(a: Any, b: Any) -> bool:
+    """Whether two arrays hold the same bits, NaNs and zeros' signs included, and are of one dtype and shape."""
+    a, b = np.asarray(a), np.asarray(b)
+    return (
+        a.dtype == b.dtype
+        and a.shape == b.shape
+        and np.ascontiguousarray(a).tobytes() == np.ascontiguousarray(b).tobytes()
+    )

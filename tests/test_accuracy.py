@@ -1,0 +1,139 @@
+"""The numerical contract: errors in ulps against the oracle, on every instruction set.
+
+The bounds are the contract's (README, "Numerical contract"), not what was measured: that stands in the table at the
+end of the run. They are not to be widened.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import product
+from typing import Any
+
+import mpmath
+import numpy as np
+import pytest
+
+import fastxent as fx
+import oracle
+from inputs import CLASSES, hard_rows, margins_of_the_contract
+from losses import LOSSES, Loss, both_dtypes, make_targets
+from measured import all_of_them, assert_within
+
+LOSS_ULPS = 2
+GRAD_ULPS = 4
+HESS_ULPS = {np.float32: 4, np.float64: 6}
+
+ISAS = fx.info()["isas"]
+DTYPES = (np.float32, np.float64)
+# The instruction set last: the oracle's results are kept from one to the next.
+cases = pytest.mark.parametrize(
+    "classes, dtype, isa",
+    [pytest.param(c, d, i, id=f"{c}-{d.__name__}-{i}") for c, d, i in product(CLASSES, DTYPES, ISAS)],
+    indirect=["isa"],
+)
+
+
+@lru_cache(maxsize=2)
+def hard_case(loss: Loss, form: str, options: int, classes: int, dtype: Any) -> tuple[Any, Any, oracle.Exact]:
+    logits, targets = hard_rows(classes, dtype, 400_000 if form == "labels" and options == 0 else 100_000)
+    if loss.outcomes == "elements":
+        logits = margins_of_the_contract(logits)
+    if form != "labels" or loss.outcomes == "elements":
+        targets = make_targets(np.random.default_rng(classes), form, loss, *logits.shape, dtype)
+    return logits, targets, loss.oracle(logits, targets, reduction="none", **({}, *loss.options)[options])
+
+
+@pytest.mark.parametrize(
+    "loss, form, options, classes, dtype, isa",
+    [
+        pytest.param(loss, form, options, c, d, i, id=f"{loss.name}-{form}-{options}-{c}-{d.__name__}-{i}")
+        for loss in LOSSES
+        for form, options in product(loss.forms, range(1 + len(loss.options)))
+        for c, d, i in product(CLASSES if loss.outcomes == "classes" else (3, 1000), DTYPES, ISAS)
+    ],
+    indirect=["isa"],
+)
+def test_losses(loss: Loss, form: str, options: int, classes: int, dtype: Any, isa: str) -> None:
+    logits, targets, exact = hard_case(loss, form, options, classes, dtype)
+    chosen = ({}, *loss.options)[options]
+    value, grad, hess = loss.function(logits, targets, grad=True, hess=True, reduction="none", **chosen)
+    assert value.dtype == grad.dtype == hess.dtype == dtype
+    name = ", ".join([f"{loss.name}({form}", *(f"{key}={value}" for key, value in chosen.items())]) + ")"
+    with all_of_them() as check:
+        check(LOSS_ULPS, f"{name} loss", isa, value, exact.loss, inputs=logits)
+        check(GRAD_ULPS, f"{name} grad", isa, grad, exact.grad, exact.scale, inputs=logits)
+        check(HESS_ULPS[dtype], f"{name} hess", isa, hess, exact.hess, inputs=logits)
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
+@both_dtypes
+def test_reductions(loss: Loss, dtype: Any, reduction: str, weighted: bool, isa: str) -> None:
+    logits, labels = hard_rows(10, dtype, 120_000)
+    if loss.outcomes == "elements":
+        logits = margins_of_the_contract(logits)
+    rng = np.random.default_rng(1)
+    targets = labels if loss.outcomes == "classes" else make_targets(rng, "labels", loss, *logits.shape)
+    weights = rng.choice([0.0, 1e-3, 1.0, 7.3], len(logits)) if weighted else None
+    value, grad, hess = loss.function(logits, targets, grad=True, hess=True, reduction=reduction, sample_weight=weights)
+    exact = loss.oracle(logits, targets, reduction=reduction, sample_weight=weights)
+    # A reduced loss is a double, but its terms have the precision of the logits.
+    assert isinstance(value, float)
+    name = f"{loss.name}({reduction}{', weighted' * weighted})"
+    with all_of_them() as check:
+        check(LOSS_ULPS, f"{name} loss", isa, dtype(value), exact.loss)
+        check(GRAD_ULPS, f"{name} grad", isa, grad, exact.grad, exact.scale, inputs=logits)
+        check(HESS_ULPS[dtype], f"{name} hess", isa, hess, exact.hess, inputs=logits)
+
+
+@cases
+def test_logsumexp(classes: int, dtype: Any, isa: str) -> None:
+    logits, _ = hard_rows(classes, dtype)
+    exact = oracle.logsumexp(logits)
+    scale = np.maximum(np.abs(exact), oracle.exact(np.abs(logits).max(1)))
+    assert_within(LOSS_ULPS, "logsumexp", isa, fx.logsumexp(logits, axis=1), exact, scale, inputs=logits)
+
+
+@cases
+def test_softmax_and_its_logarithm(classes: int, dtype: Any, isa: str) -> None:
+    logits, _ = hard_rows(classes, dtype)
+    with all_of_them() as check:
+        check(GRAD_ULPS, "softmax", isa, fx.softmax(logits, axis=1), oracle.softmax(logits), inputs=logits)
+        check(LOSS_ULPS, "log_softmax", isa, fx.log_softmax(logits, axis=1), oracle.log_softmax(logits), inputs=logits)
+
+
+@lru_cache(maxsize=4)
+def elements(dtype: Any) -> np.ndarray:
+    """Numbers of every size, dense where the functions bend, and the places where exp underflows."""
+    rng = np.random.default_rng(0)
+    bend = np.linspace(-110, 110, 400_001)
+    far = np.linspace(-760, 760, 100_001)
+    sizes = 10.0 ** rng.uniform(-40, 3, 100_000) * rng.choice([-1, 1], 100_000)
+    halves = np.arange(-1100, 1100)[:, None] * np.log(2) / 2 * (1 + np.arange(-8, 9) * float(np.finfo(dtype).eps))
+    return np.concatenate([bend, far, sizes, halves.ravel(), [0.0, -0.0]]).astype(dtype)
+
+
+@both_dtypes
+def test_expit_and_its_logarithm(dtype: Any, isa: str) -> None:
+    x = elements(dtype)
+    assert_within(GRAD_ULPS, "expit", isa, fx.expit(x), oracle.expit(x))
+    assert_within(LOSS_ULPS, "log_expit", isa, fx.log_expit(x), oracle.log_expit(x))
+
+
+@both_dtypes
+def test_headline(dtype: Any, isa: str) -> None:
+    """Where every peer loses all digits: [20, 0] with label 0."""
+    with mpmath.workprec(120):
+        loss = mpmath.log1p(mpmath.exp(-20))
+        others = mpmath.exp(-20) / (1 + mpmath.exp(-20))
+        loss, others = oracle.exact(float(loss)), oracle.exact(float(others))
+    logits = np.array([[20, 0]], dtype)
+    value, grad = fx.softmax_cross_entropy(logits, [0], grad=True, reduction="none")
+    assert_within(LOSS_ULPS, "headline loss", isa, value, loss[None])
+    assert_within(GRAD_ULPS, "headline grad", isa, grad, np.array([[-others, others]]))
+    value, grad = fx.sigmoid_cross_entropy(np.array([20], dtype), [1], grad=True, reduction="none")
+    assert_within(LOSS_ULPS, "headline loss", isa, value, loss[None])
+    assert_within(GRAD_ULPS, "headline grad", isa, grad, np.array([-others]))
+    assert f"{fx.softmax_cross_entropy(np.float32([[20, 0]]), [0]):.7e}" == "2.0611536e-09"

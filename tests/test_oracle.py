@@ -1,0 +1,113 @@
+"""The oracle itself: against the definitions, in mpmath with many digits, and against central differences."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mpmath
+import numpy as np
+import pytest
+
+import oracle
+from losses import Loss, every_form, every_loss, make_logits, make_targets
+
+DIGITS = 1e-17  # far below half an ulp of a double
+
+
+def relative(actual: Any, wanted: list[Any]) -> float:
+    wide = np.array([oracle.exact(float(w)) + oracle.exact(float(w - mpmath.mpf(float(w)))) for w in wanted])
+    return float(np.max(np.abs(actual - wide) / np.abs(wide)))
+
+
+def rows() -> list[list[float]]:
+    rng = np.random.default_rng(5)
+    fixed = [[20.0, 0.0], [0.0, 20.0], [80.0, 0.0, 0.0], [1e6, 1e6 - 3.7, 1e6], [1.0, 1.0, 1.0]]
+    return fixed + [(rng.standard_normal(7) * spread).tolist() for spread in (1e-3, 1.0, 30.0)]
+
+
+def test_softmax_against_its_definition() -> None:
+    with mpmath.workdps(80):
+        for z in rows():
+            e = [mpmath.exp(mpmath.mpf(v)) for v in z]
+            total = mpmath.fsum(e)
+            p = [v / total for v in e]
+            nll = [-mpmath.log(v) for v in p]
+            ours = oracle.rows_of([z])
+            assert relative(ours.p[0], p) < DIGITS
+            assert relative(ours.not_p[0], [1 - v for v in p]) < DIGITS
+            assert relative(ours.nll[0], nll) < DIGITS
+            assert relative(oracle.logsumexp([z]), [mpmath.log(total)]) < DIGITS
+            for label in range(len(z)):
+                exact = oracle.softmax_cross_entropy([z], np.array([label]))
+                assert relative(exact.loss, [nll[label]]) < DIGITS
+                assert relative(exact.grad[0], [v - (i == label) for i, v in enumerate(p)]) < DIGITS
+                assert relative(exact.hess[0], [v * (1 - v) for v in p]) < DIGITS
+
+
+def test_sigmoid_against_its_definition() -> None:
+    x = [-700.0, -80.0, -20.0, -1.0, -1e-9, 0.0, 0.3, 5.0, 40.0, 700.0]
+    with mpmath.workdps(700):
+        p = [1 / (1 + mpmath.exp(-mpmath.mpf(v))) for v in x]
+        assert relative(oracle.expit(x), p) < DIGITS
+        assert relative(oracle.log_expit(x), [mpmath.log(v) for v in p]) < DIGITS
+        for y in (0.0, 0.25, 1.0):
+            exact = oracle.sigmoid_cross_entropy(x, [y] * len(x), pos_weight=2.5, reduction="none")
+            loss = [-(1 - y) * mpmath.log(1 - v) - mpmath.mpf(2.5) * y * mpmath.log(v) for v in p]
+            grad = [(1 - y) * v - mpmath.mpf(2.5) * y * (1 - v) for v in p]
+            assert relative(exact.loss, loss) < DIGITS
+            assert relative(exact.grad, grad) < 1e-15  # the difference cancels
+            assert relative(exact.hess, [(1 + 1.5 * y) * v * (1 - v) for v in p]) < DIGITS
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@every_form
+def test_gradients_are_central_differences(loss: Loss, form: str, reduction: str) -> None:
+    rng = np.random.default_rng(3)
+    logits = make_logits(rng, 5, 6, np.float64)
+    targets = make_targets(rng, form, loss, 5, 6, np.float64)
+    weights = np.array([1.0, 0.5, 0.0, 3.0, 2.0])
+    for options in ({}, *loss.options):
+
+        def value(z: Any, options: dict[str, Any] = options) -> Any:
+            return loss.oracle(z, targets, reduction=reduction, sample_weight=weights, **options).loss
+
+        exact = loss.oracle(logits, targets, reduction=reduction, sample_weight=weights, **options)
+        difference = oracle.central_difference(value, logits)
+        assert np.max(np.abs(exact.grad - difference)) < 1e-8
+
+
+@every_loss
+def test_curvature_is_the_difference_of_gradients(loss: Loss) -> None:
+    rng = np.random.default_rng(4)
+    logits = make_logits(rng, 4, 5, np.float64)
+    targets = make_targets(rng, "labels", loss, 4, 5)
+    for options in ({}, *loss.options):
+        exact = loss.oracle(logits, targets, **options)
+        for at in np.ndindex(logits.shape):
+
+            def slope(step: float, at: Any = at, options: dict[str, Any] = options) -> Any:
+                z = oracle.exact(logits).copy()
+                z[at] += step
+                return loss.oracle(z, targets, **options).grad[at]
+
+            assert abs((slope(1e-5) - slope(-1e-5)) / oracle.exact(2e-5) - exact.hess[at]) < 1e-8
+
+
+def test_ulps_are_counted_in_the_spacing_of_the_dtype() -> None:
+    one = oracle.exact(1.0)
+    for dtype in (np.float32, np.float64):
+        eps = float(np.finfo(dtype).eps)
+        assert oracle.ulp_error(np.array([1 + 3 * eps], dtype), [one])[0] == 3
+        assert oracle.ulp_error(np.array([1 - eps / 2], dtype), [one])[0] == 0.5
+        assert oracle.ulp_error(np.array([0.75], dtype), oracle.exact([0.75 - eps / 2]))[0] == 1
+        assert oracle.ulp_error(np.array([1 + eps], dtype), [one], [4 * one])[0] == 0.25
+        tiny = float(np.finfo(dtype).smallest_normal)
+        assert oracle.ulp_error(np.array([0.0], dtype), [one * tiny / 2])[0] == 0
+        assert oracle.ulp_error(np.array([0.0], dtype), [one * tiny])[0] == 1 / eps
+        assert oracle.ulp_error(np.array([tiny / 2 * (1 + eps * 2)], dtype), [one * tiny / 2])[0] == 1
+        assert oracle.ulp_error(np.array([np.nan], dtype), [one])[0] == np.inf
+        assert oracle.ulp_error(np.array([np.inf], dtype), [one])[0] == np.inf
+        assert oracle.ulp_error(np.array([np.inf], dtype), [one * np.inf])[0] == 0
+        largest = float(np.finfo(dtype).max)
+        assert oracle.ulp_error(np.array([np.inf], dtype), [one * largest * 2])[0] == 0
+        assert oracle.ulp_error(np.array([-np.inf], dtype), [one * largest * 2])[0] == np.inf

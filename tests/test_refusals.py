@@ -1,0 +1,576 @@
+"""What is refused, with what words, and that a refused call has changed nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse
+
+import fastxent as fx
+from losses import LOSSES, Loss, class_losses, every_loss, make_targets
+
+N, C = 5, 4
+
+
+def logits(dtype: Any = np.float64) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((N, C)).astype(dtype)
+
+
+def bytes_of(value: Any) -> Any:
+    """What an argument holds, down to the bits."""
+    if isinstance(value, np.ndarray):
+        return np.asarray(value).tobytes() if value.dtype != object else repr(value)
+    if scipy.sparse.issparse(value):
+        return tuple(getattr(value, part).tobytes() for part in ("data", "indices", "indptr") if hasattr(value, part))
+    return None
+
+
+def refuse(
+    function: Callable[..., Any], *args: Any, error: type[Exception], says: tuple[str, ...], **options: Any
+) -> None:
+    """The call raises, its message holds all of `says`, and no argument has changed a bit."""
+    arguments = [*args, *options.values()]
+    before = [bytes_of(value) for value in arguments]
+    with pytest.raises(error) as caught:
+        function(*args, **options)
+    message = str(caught.value)
+    for words in says:
+        assert words in message, f"{words!r} is not in the message: {message}"
+    assert [bytes_of(value) for value in arguments] == before, "a refused call changed an argument"
+
+
+def refuse_with_buffers(loss: Loss, x: Any, targets: Any, error: type[Exception], *says: str, **options: Any) -> None:
+    """With every way to ask for gradients; buffers are not written to, scores in place neither."""
+    array = np.asarray(x)
+    ways: list[dict[str, Any]] = [{}, {"grad": True}, {"hess": True}, {"grad": True, "hess": True}]
+    if isinstance(x, np.ndarray) and x.dtype.kind == "f" and x.dtype.isnative and not np.ma.isMaskedArray(x):
+        ways += [{"grad": x}, {"hess": x}, {"grad": x, "hess": np.full(array.shape, 7.0, x.dtype)}]
+        ways += [{"grad": np.full(array.shape, 7.0, x.dtype), "hess": np.full(array.shape, 7.0, x.dtype)}]
+    for way in ways:
+        for reduction in ("mean", "none"):
+            refuse(loss.function, x, targets, error=error, says=says, **({"reduction": reduction} | way | options))
+
+
+# ---- labels --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "label, dtype", [(C, "i8"), (-1, "i8"), (-1, "i1"), (200, "u1"), (2**63 + 1, "u8"), (-(2**62), "i8")]
+)
+@class_losses
+def test_label_out_of_range(loss: Loss, label: int, dtype: str) -> None:
+    labels = np.array([0, 1, 0, 3, 2]).astype(dtype)
+    labels[3] = label
+    says = ("targets[3]", str(label), "0 to 3", "ignore_index")
+    refuse_with_buffers(loss, logits(), labels, ValueError, *says)
+    refuse_with_buffers(loss, logits(), labels, ValueError, *says, ignore_index=-100)
+    # The last row of many, beyond the first piece of work.
+    many = np.zeros(1001, np.int64)
+    many[-1] = 7
+    refuse(loss.function, np.zeros((1001, 3)), many, error=ValueError, says=("targets[1000]", "7", "0 to 2"))
+
+
+@class_losses
+def test_label_of_more_axes(loss: Loss) -> None:
+    labels = np.zeros((2, 3), int)
+    labels[1, 2] = 9
+    refuse(loss.function, np.zeros((2, 4, 3)), labels, axis=1, error=ValueError, says=("targets[1, 2]", "9", "0 to 3"))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, np.bool_])
+@class_losses
+def test_labels_that_are_not_integers(loss: Loss, dtype: Any) -> None:
+    labels = np.array([0, 1, 0, 1, 1]).astype(dtype)
+    refuse_with_buffers(
+        loss,
+        logits(),
+        labels,
+        TypeError,
+        "targets",
+        np.dtype(dtype).name,
+        "astype(numpy.int64)",
+        "sigmoid_cross_entropy",
+    )
+
+
+@pytest.mark.parametrize(
+    "shape", [(N + 1,), (1,), (), (N, 1), (1, C), (N, C + 1), (C, N), (1, N), (N, C, 1), (0,)], ids=str
+)
+@class_losses
+def test_targets_of_another_shape(loss: Loss, shape: tuple[int, ...]) -> None:
+    for dtype in (np.int64, np.float64):
+        targets = np.zeros(shape, dtype)
+        refuse_with_buffers(loss, logits(), targets, ValueError, "targets", str(shape), str((N, C)), "never broadcast")
+
+
+# ---- values of targets -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [-0.25, np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@class_losses
+def test_dense_targets_that_are_no_distribution(loss: Loss, dtype: Any, value: float) -> None:
+    for classes in (3, 40):
+        x = np.random.default_rng(0).standard_normal((6, classes)).astype(dtype)
+        for targets_dtype in (np.float32, np.float64, np.float16):
+            targets = np.full((6, classes), 0.25, targets_dtype)
+            targets[4, 1] = value
+            refuse_with_buffers(loss, x, targets, ValueError, "targets[4, 1]", str(targets_dtype(value)), "negative")
+            refuse_with_buffers(
+                loss, x, np.asfortranarray(targets), ValueError, "targets[4, 1]", sample_weight=np.ones(6)
+            )
+
+
+@class_losses
+def test_negative_integers_among_dense_targets(loss: Loss) -> None:
+    targets = np.eye(N, C, dtype=np.int8)
+    targets[2, 2] = -1
+    refuse_with_buffers(loss, logits(), targets, ValueError, "targets[2, 2]", "-1")
+
+
+@pytest.mark.parametrize("value", [-0.25, 1.5, np.nan, np.inf, -np.inf, 2, -1])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sigmoid_targets_outside_zero_to_one(dtype: Any, value: float) -> None:
+    loss = next(loss for loss in LOSSES if loss.name == "sigmoid_cross_entropy")
+    targets = np.full((N, C), 1, np.int8 if isinstance(value, int) else dtype)
+    targets[4, 1] = value
+    shown = str(targets[4, 1])
+    for options in ({}, {"label_smoothing": 0.1}, {"sample_weight": np.ones(N)}):
+        refuse_with_buffers(loss, logits(dtype), targets, ValueError, "targets[4, 1]", shown, "[0, 1]", **options)
+
+
+@pytest.mark.parametrize("shape", [(N,), (C,), (N, 1), (1, C), (), (C, N), (N, C, 1)], ids=str)
+def test_sigmoid_targets_of_another_shape(shape: tuple[int, ...]) -> None:
+    loss = next(loss for loss in LOSSES if loss.name == "sigmoid_cross_entropy")
+    refuse_with_buffers(
+        loss, logits(), np.zeros(shape), ValueError, "targets", str(shape), str((N, C)), "never broadcast", "softmax"
+    )
+
+
+# ---- CSR -----------------------------------------------------------------------------------------------------
+
+
+def csr(n: int = N, classes: int = C) -> scipy.sparse.csr_array:
+    """Two entries a row: 0.5 in columns 0 and 2."""
+    return scipy.sparse.csr_array((np.full(2 * n, 0.5), np.tile([0, 2], n), np.arange(n + 1) * 2), shape=(n, classes))
+
+
+@pytest.mark.parametrize("column", [C, -1, 2**31 - 1, -(2**31)])
+@every_loss
+def test_csr_columns_out_of_range(loss: Loss, column: int) -> None:
+    targets = csr()
+    targets.indices[7] = column
+    refuse_with_buffers(loss, logits(), targets, ValueError, "targets", f"column {column}", "row 3", "0 to 3")
+
+
+@pytest.mark.parametrize(
+    "indptr, row",
+    [
+        ([0, 2, 1, 6, 8, 10], 1),
+        ([0, 2, 4, 6, 8, 11], 4),
+        ([1, 2, 4, 6, 8, 10], 0),
+        ([0, 2, 4, 2**30, 8, 10], 2),
+        ([-1, 2, 4, 6, 8, 10], 0),
+    ],
+    ids=str,
+)
+@every_loss
+def test_csr_row_pointers(loss: Loss, indptr: list[int], row: int) -> None:
+    targets = csr()
+    targets.indptr[:] = indptr
+    refuse_with_buffers(loss, logits(), targets, ValueError, "targets", f"row {row}", "indptr", "malformed")
+
+
+@every_loss
+def test_csr_arrays_of_the_wrong_length(loss: Loss) -> None:
+    targets = csr()
+    targets.data = targets.data[:-3]
+    refuse_with_buffers(loss, logits(), targets, ValueError, "targets", "indptr", "7 entries")
+    targets = csr()
+    targets.indices = targets.indices[:-1]
+    refuse_with_buffers(loss, logits(), targets, ValueError, "targets", "indptr", "9 entries")
+    targets = csr()
+    targets.indptr = targets.indptr[:-1]
+    refuse_with_buffers(loss, logits(), targets, ValueError, "targets", "malformed", "row pointers")
+
+
+@pytest.mark.parametrize("value", [-0.5, np.nan, np.inf])
+@every_loss
+def test_csr_values(loss: Loss, value: float) -> None:
+    for dtype in (np.float32, np.float64):
+        targets = csr().astype(dtype)
+        targets.data[7] = value
+        refuse_with_buffers(loss, logits(), targets, ValueError, "targets[3, 2]", f"{value:g}", "negative")
+
+
+def test_sigmoid_csr_above_one() -> None:
+    loss = next(loss for loss in LOSSES if loss.name == "sigmoid_cross_entropy")
+    targets = csr()
+    targets.data[7] = 1.5
+    refuse_with_buffers(loss, logits(), targets, ValueError, "targets", "1.5", "row 3", "[0, 1]")
+
+
+def test_sigmoid_csr_whose_duplicates_sum_above_one() -> None:
+    loss = next(loss for loss in LOSSES if loss.name == "sigmoid_cross_entropy")
+    targets = csr()
+    targets.indices[7] = 0
+    targets.data[6:8] = 0.75
+    refuse_with_buffers(loss, logits(), targets, ValueError, "targets", "1.5", "row 3", "[0, 1]")
+
+
+@pytest.mark.parametrize("form", ["csc", "coo", "lil", "dok", "bsr"])
+@every_loss
+def test_sparse_targets_that_are_not_csr(loss: Loss, form: str) -> None:
+    refuse_with_buffers(loss, logits(), csr().asformat(form), TypeError, "targets", form, "tocsr()")
+
+
+@every_loss
+def test_csr_of_another_shape(loss: Loss) -> None:
+    for shape in ((N, C + 1), (N + 1, C), (1, C)):
+        refuse_with_buffers(loss, logits(), csr(*shape), ValueError, "targets", str(shape), str((N, C)))
+
+
+@class_losses
+def test_csr_goes_with_two_dimensions_and_the_last_axis(loss: Loss) -> None:
+    refuse(loss.function, np.zeros((C, N)), csr(), axis=0, error=ValueError, says=("axis 0", "transpose"))
+    refuse(loss.function, np.zeros((N, 2, C)), csr(), error=ValueError, says=("targets", "two-dimensional"))
+
+
+# ---- scores --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("x", [np.zeros((N, 1)), np.zeros((N, 0)), np.zeros(1)], ids=["column", "empty", "one"])
+@class_losses
+def test_a_softmax_over_one_column(loss: Loss, x: np.ndarray) -> None:
+    targets = np.zeros(x.shape[:-1], int)
+    refuse_with_buffers(loss, x, targets, ValueError, "logits", f"{x.shape[-1]} column", "use sigmoid_cross_entropy")
+
+
+@class_losses
+def test_a_single_number(loss: Loss) -> None:
+    refuse(loss.function, 3.0, 0, error=ValueError, says=("logits", "single number", "axis of classes"))
+
+
+STRANGE = {
+    "object": (np.zeros((N, C), object), "object"),
+    "complex": (np.zeros((N, C), complex), "complex128"),
+    "datetime": (np.zeros((N, C), "datetime64[s]"), "datetime64"),
+    "timedelta": (np.zeros((N, C), "timedelta64[s]"), "timedelta64"),
+    "text": (np.zeros((N, C), "U1"), "U1"),
+    "record": (np.zeros((N, C), [("a", "f8")]), "'a'"),
+    "long double": (np.zeros((N, C), np.longdouble), "numpy.float64"),
+    "masked": (np.ma.masked_array(np.zeros((N, C)), mask=np.eye(N, C)), "masked array"),
+    "sparse": (scipy.sparse.csr_array(np.eye(N, C)), "toarray()"),
+}
+if np.dtype(np.longdouble).itemsize == 8:
+    del STRANGE["long double"]
+
+
+@pytest.mark.parametrize("kind", STRANGE)
+@every_loss
+def test_scores_of_strange_kinds(loss: Loss, kind: str) -> None:
+    x, words = STRANGE[kind]
+    targets = make_targets(np.random.default_rng(0), "labels", loss, N, C)
+    refuse(loss.function, x, targets, error=TypeError, says=("logits", words))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in STRANGE if kind != "sparse"])
+@every_loss
+def test_targets_of_strange_kinds(loss: Loss, kind: str) -> None:
+    targets, words = STRANGE[kind]
+    refuse_with_buffers(loss, logits(), targets, TypeError, "targets", words)
+    if loss.outcomes == "classes":
+        labels = targets[:, 0]
+        refuse_with_buffers(loss, logits(), labels, TypeError, "targets", words)
+
+
+@pytest.mark.parametrize("kind", STRANGE)
+@every_loss
+def test_weights_of_strange_kinds(loss: Loss, kind: str) -> None:
+    weights, words = STRANGE[kind]
+    targets = make_targets(np.random.default_rng(0), "labels", loss, N, C)
+    if kind != "sparse":
+        weights = weights[:, 0]
+    refuse_with_buffers(loss, logits(), targets, TypeError, "sample_weight", words, sample_weight=weights)
+
+
+# ---- options -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [-1.0, np.nan, np.inf, -np.inf])
+@every_loss
+def test_weights_that_are_negative_or_not_finite(loss: Loss, value: float) -> None:
+    targets = make_targets(np.random.default_rng(0), "labels", loss, N, C)
+    weights = np.ones(N)
+    weights[3] = value
+    says = ("sample_weight[3]", str(np.float64(value)), "not negative")
+    refuse_with_buffers(loss, logits(), targets, ValueError, *says, sample_weight=weights)
+    refuse_with_buffers(loss, logits(), targets, ValueError, "sample_weight[3]", sample_weight=weights.astype("f4"))
+    if loss.outcomes == "elements":
+        whole = np.ones((N, C))
+        whole[3, 1] = value
+        refuse_with_buffers(loss, logits(), targets, ValueError, "sample_weight[3, 1]", sample_weight=whole)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (N + 1,), (N, 1), (1, C), (C,), (N, C, 1)], ids=str)
+@every_loss
+def test_weights_of_another_shape(loss: Loss, shape: tuple[int, ...]) -> None:
+    targets = make_targets(np.random.default_rng(0), "labels", loss, N, C)
+    refuse_with_buffers(
+        loss, logits(), targets, ValueError, "sample_weight", str(shape), str((N,)), sample_weight=np.ones(shape)
+    )
+
+
+@every_loss
+def test_options_out_of_range(loss: Loss) -> None:
+    targets = make_targets(np.random.default_rng(0), "labels", loss, N, C)
+    cases: list[tuple[str, Any, type[Exception], str]] = [
+        ("label_smoothing", -0.1, ValueError, "-0.1"),
+        ("label_smoothing", 1.5, ValueError, "1.5"),
+        ("label_smoothing", np.nan, ValueError, "nan"),
+        ("label_smoothing", "0.1", TypeError, "0.1"),
+        ("label_smoothing", None, TypeError, "None"),
+        ("label_smoothing", True, TypeError, "True"),
+        ("reduction", "average", ValueError, "average"),
+        ("reduction", None, ValueError, "None"),
+        ("reduction", "Mean", ValueError, "Mean"),
+        ("n_threads", 0, ValueError, "0"),
+        ("n_threads", -1, ValueError, "-1"),
+        ("n_threads", 1.5, TypeError, "1.5"),
+        ("n_threads", True, TypeError, "True"),
+    ]
+    if loss.outcomes == "classes":
+        cases += [
+            ("ignore_index", 1.0, TypeError, "1.0"),
+            ("ignore_index", True, TypeError, "True"),
+            ("ignore_index", 2**63, ValueError, str(2**63)),
+            ("axis", 2, ValueError, "2"),
+            ("axis", -3, ValueError, "-3"),
+            ("axis", None, TypeError, "None"),
+            ("axis", (0, 1), TypeError, "(0, 1)"),
+            ("axis", 1.0, TypeError, "1.0"),
+        ]
+    else:
+        cases += [("pos_weight", value, ValueError, f"{value:g}") for value in (-1.0, np.nan)]
+        cases += [("pos_weight", "2", TypeError, "2")]
+    for name, value, error, shown in cases:
+        refuse_with_buffers(loss, logits(), targets, error, name, shown, **{name: value})
+
+
+def test_infinite_pos_weight() -> None:
+    refuse(
+        fx.sigmoid_cross_entropy, logits(), np.zeros((N, C)), pos_weight=np.inf, error=ValueError, says=("pos_weight",)
+    )
+
+
+@class_losses
+def test_ignore_index_goes_with_labels(loss: Loss) -> None:
+    for targets in (np.full((N, C), 0.25), csr()):
+        refuse_with_buffers(loss, logits(), targets, ValueError, "ignore_index", "sample_weight", ignore_index=-1)
+
+
+@every_loss
+def test_unknown_options(loss: Loss) -> None:
+    refuse(loss.function, logits(), np.zeros((N, C)), smoothing=0.1, error=TypeError, says=("smoothing",))
+
+
+# ---- buffers -------------------------------------------------------------------------------------------------
+
+
+def frozen() -> np.ndarray:
+    array = np.full((N, C), 7.0)
+    array.flags.writeable = False
+    return array
+
+
+def unaligned() -> np.ndarray:
+    return np.zeros(N * C * 8 + 1, np.uint8)[1:].view(np.float64).reshape(N, C)
+
+
+@pytest.mark.parametrize("name", ["grad", "hess"])
+@every_loss
+def test_buffers_that_cannot_be_written_to(loss: Loss, name: str) -> None:
+    targets = make_targets(np.random.default_rng(0), "labels", loss, N, C)
+    cases: list[tuple[Any, type[Exception], str]] = [
+        (frozen(), ValueError, "read-only"),
+        (np.full((N, C), 7.0, np.float32), TypeError, "float32"),
+        (np.full((N, C), 7), TypeError, "int64"),
+        (np.full((N, C), 7.0, ">f8"), TypeError, ">f8"),
+        (np.full((N, C + 1), 7.0), ValueError, str((N, C + 1))),
+        (np.full((C, N), 7.0), ValueError, str((C, N))),
+        (np.full((1, C), 7.0), ValueError, str((1, C))),
+        (np.full(N * C, 7.0), ValueError, str((N * C,))),
+        (np.broadcast_to(np.full(C, 7.0), (N, C)), ValueError, "read-only"),
+        (np.lib.stride_tricks.as_strided(np.full(C, 7.0), (N, C), (0, 8)), ValueError, "broadcast"),
+        (unaligned(), ValueError, "aligned"),
+        (np.ma.masked_array(np.full((N, C), 7.0)), TypeError, "MaskedArray"),
+        ([[7.0] * C] * N, TypeError, "list"),
+        (1, TypeError, "int"),
+        ("yes", TypeError, "str"),
+    ]
+    for buffer, error, words in cases:
+        x = logits()
+        if isinstance(buffer, np.ndarray):
+            kept = np.array(buffer)
+        refuse(loss.function, x, targets, error=error, says=(name, words), **{name: buffer})
+        if isinstance(buffer, np.ndarray):
+            np.testing.assert_array_equal(buffer, kept)
+
+
+@every_loss
+def test_buffers_whose_elements_share_memory(loss: Loss) -> None:
+    """Overlapping strides: no element has its own place."""
+    targets = make_targets(np.random.default_rng(0), "labels", loss, N, C)
+    buffer = np.lib.stride_tricks.as_strided(np.full(N + C, 7.0), (N, C), (8, 8))
+    refuse(loss.function, logits(), targets, grad=buffer, error=ValueError, says=("grad", "share"))
+
+
+@pytest.mark.parametrize("name", ["grad", "hess"])
+@every_loss
+def test_buffers_that_overlap_an_input(loss: Loss, name: str) -> None:
+    targets = make_targets(np.random.default_rng(0), "labels", loss, N, C)
+    room = np.random.default_rng(0).random((N + 1, C))
+    x = room[:-1]
+    for buffer in (room[1:], room[:-1][::-1], room[:-1][:, ::-1]):
+        refuse(
+            loss.function, x, targets, error=ValueError, says=(name, "overlaps logits", "in place"), **{name: buffer}
+        )
+    weights = room[:, 0][:-1]
+    refuse(
+        loss.function,
+        logits(),
+        targets,
+        sample_weight=weights,
+        error=ValueError,
+        says=(name, "overlaps sample_weight"),
+        **{name: room[:-1]},
+    )
+    dense = room[:-1] / 2
+    refuse(loss.function, logits(), dense, error=ValueError, says=(name, "overlaps targets"), **{name: dense})
+    sparse = csr()
+    values = np.full((N, C), 0.5)
+    sparse.data = values.reshape(-1)[: 2 * N]
+    refuse(loss.function, logits(), sparse, error=ValueError, says=(name, "overlaps targets"), **{name: values})
+    both = np.full((N, C), 7.0)
+    refuse(loss.function, logits(), targets, grad=both, hess=both, error=ValueError, says=("grad", "hess", "share"))
+    pair = np.full((N + 1, C), 7.0)
+    refuse(
+        loss.function,
+        logits(),
+        targets,
+        grad=pair[1:],
+        hess=pair[:-1],
+        error=ValueError,
+        says=("grad", "hess", "share"),
+    )
+
+
+@class_losses
+def test_buffers_that_overlap_labels(loss: Loss) -> None:
+    room = np.zeros((N, C))
+    labels = room.view(np.int64)[:, 0]
+    refuse(loss.function, logits(), labels, grad=room, error=ValueError, says=("grad", "overlaps targets"))
+
+
+@every_loss
+def test_buffers_of_sixteen_bit_scores(loss: Loss) -> None:
+    targets = make_targets(np.random.default_rng(0), "labels", loss, N, C)
+    for dtype in (np.float64, np.int16):
+        buffer = np.zeros((N, C), dtype)
+        refuse(
+            loss.function,
+            logits(np.float16),
+            targets,
+            grad=buffer,
+            error=TypeError,
+            says=("grad", "float32 or float16"),
+        )
+
+
+@every_loss
+def test_an_input_is_never_written_to(loss: Loss) -> None:
+    for dtype in (np.float16, np.float32, np.float64):
+        for form in loss.forms:
+            for classes in (C, 50):
+                x = np.random.default_rng(0).standard_normal((N, classes)).astype(dtype)
+                targets = make_targets(np.random.default_rng(0), form, loss, N, classes)
+                weights = np.ones(N)
+                before = [bytes_of(value) for value in (x, targets, weights)]
+                loss.function(x, targets, sample_weight=weights, grad=True, hess=True)
+                assert [bytes_of(value) for value in (x, targets, weights)] == before
+
+
+# ---- special functions ---------------------------------------------------------------------------------------
+
+FUNCTIONS = (fx.softmax, fx.log_softmax, fx.expit, fx.log_expit)
+every_function = pytest.mark.parametrize("function", [fx.logsumexp, *FUNCTIONS], ids=lambda f: f.__name__)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)
+def test_outputs_of_the_special_functions(function: Callable[..., Any]) -> None:
+    cases: list[tuple[Any, type[Exception], str]] = [
+        (frozen(), ValueError, "read-only"),
+        (np.full((N, C), 7.0, np.float32), TypeError, "float32"),
+        (np.full((N, C), 7), TypeError, "int64"),
+        (np.full((N, C), 7.0, ">f8"), TypeError, ">f8"),
+        (np.full((C, N), 7.0), ValueError, str((C, N))),
+        (np.lib.stride_tricks.as_strided(np.full(C, 7.0), (N, C), (0, 8)), ValueError, "broadcast"),
+        (unaligned(), ValueError, "aligned"),
+        ([7.0], TypeError, "list"),
+    ]
+    options = {"axis": 1} if "softmax" in function.__name__ else {}
+    for out, error, words in cases:
+        refuse(function, logits(), out=out, error=error, says=("out", words), **options)
+    room = np.random.default_rng(0).random((N + 1, C))
+    for out in (room[1:], room[:-1][::-1]):
+        refuse(function, room[:-1], out=out, error=ValueError, says=("out", "overlaps x"), **options)
+
+
+def test_outputs_of_logsumexp() -> None:
+    room = np.random.default_rng(0).random((N, C))
+    read_only = np.full(N, 7.0)
+    read_only.flags.writeable = False
+    cases: list[tuple[Any, type[Exception], str]] = [
+        (np.full(C, 7.0), ValueError, str((C,))),
+        (np.full((N, 1), 7.0), ValueError, str((N, 1))),
+        (np.full(N, 7.0, np.float32), TypeError, "float32"),
+        (read_only, ValueError, "read-only"),
+        (room[:, 0], ValueError, "overlaps"),
+    ]
+    for out, error, words in cases:
+        refuse(fx.logsumexp, room, axis=1, out=out, error=error, says=("out", words))
+
+
+@every_function
+def test_masked_arrays_of_the_special_functions(function: Callable[..., Any]) -> None:
+    x = np.ma.masked_array(np.zeros((2, 3)), mask=np.eye(2, 3))
+    if function in (fx.expit, fx.log_expit):
+        # Elementwise, so nothing of what is masked leaks: SciPy's ufunc.
+        assert np.ma.isMaskedArray(function(x))
+    else:
+        refuse(function, x, error=TypeError, says=("masked array", "filled"))
+
+
+@pytest.mark.parametrize("function", [fx.logsumexp, fx.softmax, fx.log_softmax], ids=lambda f: f.__name__)
+def test_axes_that_do_not_exist(function: Callable[..., Any]) -> None:
+    for axis in (2, -3, (0, 2)):
+        refuse(function, np.zeros((2, 3)), axis=axis, error=np.exceptions.AxisError, says=("axis",))
+    refuse(function, np.zeros((2, 3)), axis=(0, 0), error=ValueError, says=("axis",))
+
+
+@every_function
+def test_threads_of_the_special_functions(function: Callable[..., Any]) -> None:
+    for n_threads, error in ((0, ValueError), (-2, ValueError), (1.5, TypeError)):
+        refuse(function, np.zeros(5), n_threads=n_threads, error=error, says=("n_threads", str(n_threads)))
+
+
+# ---- settings ------------------------------------------------------------------------------------------------
+
+
+def test_settings() -> None:
+    refuse(fx.set_isa, "sse2", error=ValueError, says=("sse2", *fx.info()["isas"]))
+    refuse(fx.set_num_threads, 0, error=ValueError, says=("n_threads", "0"))
+    refuse(fx.set_num_threads, 2.0, error=TypeError, says=("n_threads", "2.0"))

@@ -1,0 +1,326 @@
+"""NaN, infinities and extreme numbers, on every instruction set, and without a floating-point warning."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse
+
+import fastxent as fx
+import oracle
+from losses import Loss, both_dtypes, class_losses, every_form, make_logits, make_targets, same_bits
+
+LENGTHS = (2, 3, 7, 10, 16, 31, 32, 33, 40, 64, 100, 200)
+INF, NAN = np.inf, np.nan
+SPECIAL = (fx.logsumexp, fx.softmax, fx.log_softmax)
+
+# Quiet, negative, with a payload, signalling.
+NANS = {
+    np.float32: np.array([0x7FC00000, 0xFFC00000, 0x7FC12345, 0x7F800001, 0xFFFFFFFF], np.uint32).view(np.float32),
+    np.float64: np.array(
+        [0x7FF8000000000000, 0xFFF8000000000000, 0x7FF8000000012345, 0x7FF0000000000001, 0xFFFFFFFFFFFFFFFF], np.uint64
+    ).view(np.float64),
+}
+
+
+@pytest.fixture(autouse=True)
+def no_floating_point_warning() -> Iterator[None]:
+    with np.errstate(all="raise"), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+def approximately(actual: Any, wanted: Any) -> None:
+    actual = np.asarray(actual)
+    wanted = np.asarray(wanted, np.float64)
+    eps = float(np.finfo(actual.dtype).eps)
+    np.testing.assert_allclose(actual.astype(np.float64), wanted, rtol=4 * eps, atol=0, equal_nan=True)
+
+
+# ---- NaN -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("classes", LENGTHS)
+@both_dtypes
+@every_form
+def test_nan_at_every_position_stays_in_its_row(loss: Loss, form: str, dtype: Any, classes: int, isa: str) -> None:
+    rng = np.random.default_rng(classes)
+    n = 2 * classes
+    clean = make_logits(rng, n, classes, dtype)
+    targets = make_targets(rng, form, loss, n, classes, dtype)
+    for nan in NANS[dtype]:
+        logits = clean.copy()
+        # Rows 0, 2, ... have a NaN each, at position 0, 1, ...
+        logits[np.arange(0, n, 2), np.arange(classes)] = nan
+        for options in ({}, *loss.options):
+            before = loss.function(clean, targets, grad=True, hess=True, reduction="none", **options)
+            after = loss.function(logits, targets, grad=True, hess=True, reduction="none", **options)
+            for name, was, now in zip(("loss", "grad", "hess"), before, after, strict=True):
+                assert same_bits(was[1::2], now[1::2]), f"{name}: a NaN changed another row"
+                if loss.outcomes == "elements":
+                    assert same_bits(np.isnan(now), np.isnan(logits)), name
+                else:
+                    assert np.isnan(now[::2]).all(), f"{name}: a NaN was lost"
+            assert np.isnan(loss.function(logits, targets, **options))
+
+
+@pytest.mark.parametrize("classes", LENGTHS)
+@both_dtypes
+def test_nan_at_every_position_of_the_special_functions(dtype: Any, classes: int, isa: str) -> None:
+    clean = make_logits(np.random.default_rng(classes), 2 * classes, classes, dtype)
+    for nan in NANS[dtype]:
+        x = clean.copy()
+        x[np.arange(0, len(x), 2), np.arange(classes)] = nan
+        for function in SPECIAL:
+            result = function(x, axis=1)
+            assert np.isnan(result[::2]).all()
+            assert same_bits(result[1::2], function(clean, axis=1)[1::2])
+        for function in (fx.expit, fx.log_expit):
+            result = function(x)
+            assert same_bits(np.isnan(result), np.isnan(x))
+            assert same_bits(result[1::2], function(clean)[1::2])
+
+
+@pytest.mark.parametrize("classes", [2, 10, 33, 100])
+@pytest.mark.parametrize("companion", [INF, -INF])
+@both_dtypes
+def test_nan_beside_infinities(dtype: Any, companion: float, classes: int, isa: str) -> None:
+    x = np.full((classes, classes), companion, dtype)
+    np.fill_diagonal(x, NAN)
+    for function in SPECIAL:
+        assert np.isnan(function(x, axis=1)).all()
+    for label in (0, classes - 1):
+        loss, grad = fx.softmax_cross_entropy(x, np.full(classes, label), grad=True, reduction="none")
+        assert np.isnan(loss).all()
+        assert np.isnan(grad).all()
+
+
+@both_dtypes
+@every_form
+def test_rows_that_do_not_count_may_hold_anything(loss: Loss, form: str, dtype: Any, isa: str) -> None:
+    rng = np.random.default_rng(0)
+    for classes in (2, 10, 50):
+        logits = make_logits(rng, 8, classes, dtype)
+        targets = make_targets(rng, form, loss, 8, classes, dtype)
+        weights = np.array([1.0, 0.0, 2.0, 0.0, 0.5, 0.0, 0.0, 3.0])
+        clean = loss.function(logits, targets, sample_weight=weights, grad=True, hess=True)
+        logits[1], logits[3], logits[5], logits[6] = NAN, -INF, INF, np.finfo(dtype).max
+        dirty = loss.function(logits, targets, sample_weight=weights, grad=True, hess=True)
+        for a, b in zip(clean, dirty, strict=True):
+            assert same_bits(a, b)
+        assert (dirty[1][1::4] == 0).all()
+
+
+@class_losses
+@both_dtypes
+def test_ignored_rows_may_hold_anything(loss: Loss, dtype: Any, isa: str) -> None:
+    for classes in (2, 10, 50):
+        logits = make_logits(np.random.default_rng(0), 4, classes, dtype)
+        logits[1], logits[3] = NAN, INF
+        value, grad, hess = loss.function(logits, [0, -1, 1, -1], ignore_index=-1, grad=True, hess=True)
+        exact = loss.oracle(logits[::2], np.array([0, 1]))
+        approximately(dtype(value), exact.loss)
+        assert not grad[1::2].any()
+        assert not hess[1::2].any()
+
+
+# ---- infinities ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("classes", LENGTHS)
+@both_dtypes
+def test_minus_infinity_is_a_masked_class(dtype: Any, classes: int, isa: str) -> None:
+    """At every position: as if the class were not there."""
+    rng = np.random.default_rng(classes)
+    row = make_logits(rng, 1, classes, dtype)[0]
+    masked = np.tile(row, (classes, 1))
+    np.fill_diagonal(masked, -INF)
+    labels = (np.arange(classes) + 1) % classes
+    loss, grad, hess = fx.softmax_cross_entropy(masked, labels, grad=True, hess=True, reduction="none")
+    assert (np.diagonal(grad) == 0).all()
+    assert (np.diagonal(hess) == 0).all()
+    assert (np.diagonal(fx.softmax(masked, axis=1)) == 0).all()
+    assert (np.diagonal(fx.log_softmax(masked, axis=1)) == -INF).all()
+    exact = oracle.softmax_cross_entropy(masked, labels, reduction="none")
+    assert oracle.ulp_error(loss, exact.loss).max() <= 2
+    assert oracle.ulp_error(grad, exact.grad).max() <= 4
+    if classes > 2:
+        for i in range(classes):
+            others = np.delete(row, i)
+            rest = fx.softmax_cross_entropy(others[None], [int(labels[i] - (labels[i] > i))])
+            approximately(loss[i], dtype(rest))
+
+
+@pytest.mark.parametrize("form", ["labels", "dense", "csr"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@both_dtypes
+def test_label_at_a_masked_class(dtype: Any, smoothing: float, form: str, isa: str) -> None:
+    for classes in (2, 10, 33, 100):
+        logits = make_logits(np.random.default_rng(1), 3, classes, dtype)
+        logits[1, 1] = -INF
+        labels = np.array([0, 1, 0])
+        targets = forms(labels, classes)[form]
+        loss, grad, hess = fx.softmax_cross_entropy(
+            logits, targets, grad=True, hess=True, reduction="none", label_smoothing=smoothing
+        )
+        assert loss[1] == INF
+        assert np.isfinite(loss[[0, 2]]).all()
+        assert np.isfinite(grad).all()
+        assert np.isfinite(hess).all()
+        exact = oracle.softmax_cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
+        assert oracle.ulp_error(grad, exact.grad, exact.scale).max() <= 4
+        assert grad[1, 1] == dtype(-(1 - smoothing))
+        assert fx.softmax_cross_entropy(logits, targets, label_smoothing=smoothing) == INF
+
+
+def forms(labels: np.ndarray, classes: int, dtype: Any = np.float64) -> dict[str, Any]:
+    """One and the same labels in every form."""
+    one_hot = oracle.one_hot(labels, classes, dtype)
+    return {"labels": labels, "dense": one_hot, "csr": scipy.sparse.csr_array(one_hot)}
+
+
+@both_dtypes
+def test_zero_times_minus_infinity_is_zero(dtype: Any, isa: str) -> None:
+    """In a dense target, and as an explicit zero in CSR; with one and with several other classes."""
+    for classes in (3, 10, 33, 100):
+        logits = make_logits(np.random.default_rng(2), 2, classes, dtype)
+        logits[:, 1] = -INF
+        dense = np.zeros((2, classes))
+        dense[:, 0] = 0.75
+        dense[1, 2] = 0.25
+        indices = [1, 0, 2, 1, 0]
+        csr = scipy.sparse.csr_array(([0.0, 0.75, 0.25, 0.0, 0.75], indices, [0, 2, 5]), shape=(2, classes))
+        exact = oracle.softmax_cross_entropy(logits, dense, reduction="none")
+        assert np.isfinite(exact.loss.astype(float)).all()
+        for targets in (dense, dense.astype(np.float32), csr):
+            for smoothing in (0.0, 0.3):
+                loss, grad = fx.softmax_cross_entropy(
+                    logits, targets, grad=True, reduction="none", label_smoothing=smoothing
+                )
+                exact = oracle.softmax_cross_entropy(logits, dense, reduction="none", label_smoothing=smoothing)
+                approximately(loss, exact.loss)
+                assert oracle.ulp_error(grad, exact.grad, exact.scale).max() <= 4
+                assert (grad[:, 1] == 0).all()
+
+
+@both_dtypes
+def test_rows_of_minus_infinity_only(dtype: Any, isa: str) -> None:
+    for classes in LENGTHS:
+        logits = make_logits(np.random.default_rng(3), 3, classes, dtype)
+        logits[1] = -INF
+        loss, grad = fx.softmax_cross_entropy(logits, [0, 0, 1], grad=True, reduction="none")
+        assert np.isnan(loss).tolist() == [False, True, False]
+        assert np.isfinite(grad[[0, 2]]).all()
+        assert np.isnan(grad[1]).all()
+        assert fx.logsumexp(logits, axis=1)[1] == -INF
+        assert np.isfinite(fx.logsumexp(logits, axis=1)[[0, 2]]).all()
+        assert np.isnan(fx.softmax(logits, axis=1)[1]).all()
+
+
+@both_dtypes
+def test_plus_infinity_takes_all_mass(dtype: Any, isa: str) -> None:
+    for classes in (3, 10, 33, 100):
+        logits = make_logits(np.random.default_rng(4), 5, classes, dtype)
+        logits[0, 1] = logits[1, 1] = logits[2, 1] = logits[2, 2] = logits[3, 1] = logits[3, 2] = INF
+        logits[3, 0] = -INF
+        labels = np.array([1, 0, 1, 0, 0])
+        p = np.zeros((4, classes))
+        p[[0, 1], 1] = 1
+        p[2:, 1:3] = 0.5
+        for targets in forms(labels, classes, dtype).values():
+            loss, grad, hess = fx.softmax_cross_entropy(logits, targets, grad=True, hess=True, reduction="none")
+            approximately(loss[:4], [0, INF, np.log(2), INF])
+            approximately(grad[:4], p - oracle.one_hot(labels[:4], classes))
+            approximately(hess[:4], p * (1 - p))
+        assert (fx.logsumexp(logits, axis=1)[:4] == INF).all()
+        approximately(fx.softmax(logits, axis=1)[:4], p)
+        assert fx.softmax_cross_entropy(logits, labels) == INF
+
+
+@both_dtypes
+def test_sigmoid_at_infinity(dtype: Any, isa: str) -> None:
+    x = np.array([-INF, -INF, -INF, INF, INF, INF], dtype)
+    y = np.array([0, 1, 0.5, 0, 1, 0.5], dtype)
+    # Enough copies for whole vectors and for a remainder.
+    for copies in (1, 7, 40):
+        loss, grad, hess = fx.sigmoid_cross_entropy(
+            np.tile(x, copies), np.tile(y, copies), grad=True, hess=True, reduction="none"
+        )
+        assert same_bits(loss, np.tile(np.array([0, INF, INF, INF, 0, INF], dtype), copies))
+        np.testing.assert_array_equal(grad, np.tile(np.array([0, -1, -0.5, 1, 0, 0.5], dtype), copies))
+        np.testing.assert_array_equal(hess, np.zeros(6 * copies, dtype))
+    np.testing.assert_array_equal(fx.expit(x), np.array([0, 0, 0, 1, 1, 1], dtype))
+    np.testing.assert_array_equal(fx.log_expit(x), np.array([-INF, -INF, -INF, 0, 0, 0], dtype))
+    assert fx.sigmoid_cross_entropy(x, [0, 0, 0, 1, 1, 1]) == 0.0
+
+
+# ---- extreme numbers -----------------------------------------------------------------------------------------
+
+
+@both_dtypes
+def test_denormal_scores_are_all_equal(dtype: Any, isa: str) -> None:
+    tiny = float(np.finfo(dtype).smallest_subnormal)
+    for classes in (2, 10, 33, 100):
+        logits = (np.arange(classes)[None] * tiny * np.array([[1], [-3]])).astype(dtype)
+        loss, grad = fx.softmax_cross_entropy(logits, [0, classes - 1], grad=True, reduction="none")
+        approximately(loss, np.full(2, np.log(classes)))
+        approximately(grad[0, 1:], np.full(classes - 1, 1 / classes))
+        approximately(fx.logsumexp(logits, axis=1), np.full(2, np.log(classes)))
+    x = np.array([tiny, -tiny, 5 * tiny], dtype)
+    approximately(fx.expit(x), [0.5] * 3)
+    approximately(fx.sigmoid_cross_entropy(x, [0, 1, 1], reduction="none"), [np.log(2)] * 3)
+
+
+@both_dtypes
+def test_huge_scores(dtype: Any, isa: str) -> None:
+    large = float(np.finfo(dtype).max)
+    for classes in (2, 10, 33, 100):
+        logits = np.full((4, classes), large, dtype)
+        logits[1] = -large
+        logits[2, 1:] = -large
+        logits[3, 1:] = 0
+        labels = [0, 1, 0, 1]
+        loss, grad = fx.softmax_cross_entropy(logits, labels, grad=True, reduction="none")
+        approximately(loss, [np.log(classes), np.log(classes), 0, large])
+        assert np.isfinite(grad).all()
+        approximately(grad[0, 1:], np.full(classes - 1, 1 / classes))
+        approximately(grad[3], oracle.one_hot(0, classes) - oracle.one_hot(1, classes))
+        approximately(fx.logsumexp(logits, axis=1), [large, -large, large, large])
+        # Twice the largest number: infinite as a float of a row; as a double only if the scores are doubles.
+        assert fx.softmax_cross_entropy(logits[2:3], [1], reduction="none")[0] == INF
+        mean = fx.softmax_cross_entropy(logits[2:3], [1])
+        assert mean == (INF if dtype is np.float64 else 2 * large)
+    x = np.array([large, -large, large, -large], dtype)
+    approximately(fx.sigmoid_cross_entropy(x, [1, 0, 0, 1], reduction="none"), [0, 0, large, large])
+
+
+@pytest.mark.parametrize("weight", [5e-324, 1e-310, 1e-300, 1e-30, 1e30, 1e300, 1e308])
+@both_dtypes
+@every_form
+def test_the_mean_does_not_depend_on_the_size_of_the_weights(
+    loss: Loss, form: str, dtype: Any, weight: float, isa: str
+) -> None:
+    rng = np.random.default_rng(6)
+    for classes in (3, 40):
+        logits = make_logits(rng, 4, classes, dtype)
+        targets = make_targets(rng, form, loss, 4, classes, dtype)
+        plain = loss.function(logits, targets, grad=True, hess=True)
+        weighted = loss.function(logits, targets, sample_weight=np.full(4, weight), grad=True, hess=True)
+        for name, a, b in zip(("loss", "grad", "hess"), plain, weighted, strict=True):
+            eps = float(np.finfo(dtype).eps)
+            np.testing.assert_allclose(b, a, rtol=8 * eps, atol=8 * eps / classes, err_msg=name)
+
+
+@both_dtypes
+def test_weights_of_very_different_size(dtype: Any, isa: str) -> None:
+    logits = make_logits(np.random.default_rng(7), 3, 5, dtype)
+    labels = np.array([0, 1, 2])
+    weights = np.array([1e-30, 1.0, 1e30])
+    loss, grad = fx.softmax_cross_entropy(logits, labels, sample_weight=weights, grad=True, reduction="none")
+    exact = oracle.softmax_cross_entropy(logits, labels, sample_weight=weights, reduction="none")
+    assert oracle.ulp_error(loss, exact.loss).max() <= 2
+    assert oracle.ulp_error(grad, exact.grad).max() <= 4

@@ -1,0 +1,260 @@
+"""Threads, processes, and the settings that choose them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import textwrap
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastxent as fx
+from losses import Loss, every_loss, make_logits, make_targets, same_bits
+from subprocesses import output, run
+
+needs_openmp = pytest.mark.skipif(not fx.info()["openmp"], reason="a serial build")
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+# A call large enough for threads; `expected` is what one thread computes.
+PARENT = """
+import os, sys
+import numpy as np
+import fastxent as fx
+x = np.random.default_rng(0).standard_normal((4000, 100)).astype(np.float32)
+y = np.random.default_rng(1).integers(0, 100, 4000)
+def compute(n_threads=None):
+    loss, grad = fx.softmax_cross_entropy(x, y, grad=True, n_threads=n_threads)
+    sigmoid, slope = fx.sigmoid_cross_entropy(x, x > 0, grad=True, n_threads=n_threads)
+    return loss, sigmoid, grad.tobytes() + slope.tobytes() + fx.logsumexp(x, axis=1, n_threads=n_threads).tobytes()
+expected = compute(n_threads=1)
+assert compute(n_threads=2) == expected
+assert compute() == expected
+"""
+
+
+# ---- fork ------------------------------------------------------------------------------------------------------
+
+
+@needs_fork
+def test_fork() -> None:
+    """A child of a process that has used threads computes the same, serially; so does the parent afterwards."""
+    code = """
+    pid = os.fork()
+    if pid == 0:
+        right = all(compute(n) == expected for n in (None, 1, 2, 4))
+        right = right and fx.info()["threads"] == 1
+        os._exit(0 if right else 3)
+    assert compute(n_threads=2) == expected
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0, status
+    assert compute(n_threads=2) == expected
+    print("done")
+    """
+    assert output(PARENT + textwrap.dedent(code), OMP_NUM_THREADS="2") == "done"
+
+
+@needs_fork
+def test_fork_of_a_fork() -> None:
+    code = """
+    def children(depth):
+        if compute() != expected:
+            os._exit(3)
+        if depth:
+            pid = os.fork()
+            if pid == 0:
+                children(depth - 1)
+            os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        os._exit(0)
+    pid = os.fork()
+    if pid == 0:
+        children(2)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    """
+    assert output(PARENT + textwrap.dedent(code), OMP_NUM_THREADS="2") == "0"
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_multiprocessing(method: str, tmp_path: Path) -> None:
+    if method not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"no {method} here")
+    # A file: children of the other methods import the main module.
+    program = tmp_path / "program.py"
+    code = """
+    import multiprocessing
+    def work(i):
+        return compute() == expected
+    if __name__ == "__main__":
+        with multiprocessing.get_context(sys.argv[1]).Pool(3) as pool:
+            print(pool.map_async(work, range(6)).get(timeout=60))
+    """
+    program.write_text(PARENT + textwrap.dedent(code))
+    assert output(str(program), method, timeout=90) == str([True] * 6)
+
+
+# ---- the number of threads -----------------------------------------------------------------------------------
+
+
+@needs_openmp
+@pytest.mark.parametrize("asked", ["1", "2"])
+def test_omp_num_threads(asked: str) -> None:
+    code = "import fastxent as fx; print(fx.info()['threads'])"
+    cpus = int(output(code))
+    assert output(code, OMP_NUM_THREADS=asked) == str(min(int(asked), cpus))
+
+
+@needs_openmp
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs affinity")
+def test_affinity_caps_the_number_of_threads() -> None:
+    code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})"
+    code += "; import fastxent as fx; print(fx.info()['threads'])"
+    assert output(code) == "1"
+    assert output(code, OMP_NUM_THREADS="8") == "1"
+
+
+@needs_openmp
+def test_threadpoolctl_sees_and_limits_us() -> None:
+    pytest.importorskip("threadpoolctl")
+    code = """
+    from threadpoolctl import threadpool_info, threadpool_limits
+    assert any(pool["user_api"] == "openmp" for pool in threadpool_info()), threadpool_info()
+    with threadpool_limits(1):
+        print(fx.info()["threads"])
+        assert compute() == expected
+    with threadpool_limits(1, user_api="openmp"):
+        print(fx.info()["threads"])
+    print(fx.info()["threads"])
+    """
+    available = min(2, int(output("import fastxent as fx; print(fx.info()['threads'])")))
+    assert output(PARENT + textwrap.dedent(code), OMP_NUM_THREADS="2").split() == ["1", "1", str(available)]
+
+
+def test_set_num_threads() -> None:
+    before = fx.set_num_threads(3)
+    try:
+        assert fx.info()["threads"] == (3 if fx.info()["openmp"] else fx.info()["threads"])
+        assert fx.set_num_threads(1) == 3
+        assert fx.info()["threads"] == 1
+        assert fx.set_num_threads(None) == 1
+        assert fx.set_num_threads(np.int64(2)) is None
+    finally:
+        fx.set_num_threads(before)
+    assert fx.set_num_threads(before) == before
+
+
+@needs_openmp
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="needs /proc")
+def test_threads_are_started_only_for_enough_work() -> None:
+    code = """
+    import os
+    import numpy as np
+    import fastxent as fx
+    def threads():
+        return len(os.listdir("/proc/self/task"))
+    before = threads()
+    small = np.zeros((32, 10), np.float32)
+    fx.softmax_cross_entropy(small, np.zeros(32, int), grad=True, n_threads=4)
+    print(threads() - before)
+    large = np.zeros((4000, 100), np.float32)
+    fx.softmax_cross_entropy(large, np.zeros(4000, int), grad=True, n_threads=1)
+    print(threads() - before)
+    fx.softmax_cross_entropy(large, np.zeros(4000, int), grad=True, n_threads=3)
+    print(threads() - before)
+    """
+    assert output(code).split() == ["0", "0", "2"]
+
+
+# ---- the instruction set -------------------------------------------------------------------------------------
+
+
+def test_the_best_instruction_set_is_the_default() -> None:
+    assert output("import fastxent as fx; print(fx.isa())") == fx.info()["isas"][0]
+    assert fx.info()["isas"][-1] == "scalar"
+
+
+def test_environment_chooses_the_instruction_set(isa: str) -> None:
+    assert output("import fastxent as fx; print(fx.isa())", FASTXENT_ISA=isa) == isa
+
+
+@pytest.mark.parametrize("bad", ["sse9", "AVX2", ""])
+def test_a_bad_environment_is_an_import_error_that_names_the_choices(bad: str) -> None:
+    code = "try:\n    import fastxent\nexcept ImportError as error:\n    print(error)"
+    message = output(code, FASTXENT_ISA=bad)
+    assert f"FASTXENT_ISA={bad}" in message
+    for name in fx.info()["isas"]:
+        assert name in message
+    assert run("import fastxent", FASTXENT_ISA=bad).returncode != 0
+
+
+def test_set_isa() -> None:
+    before = fx.isa()
+    for name in fx.info()["isas"]:
+        previous = fx.isa()
+        assert fx.set_isa(name) == previous
+        assert fx.isa() == fx.info()["isa"] == name
+    fx.set_isa("auto")
+    assert fx.isa() == fx.info()["isas"][0]
+    with pytest.raises(ValueError, match="scalar"):
+        fx.set_isa("none such")
+    assert fx.isa() == fx.info()["isas"][0]
+    fx.set_isa(before)
+
+
+def test_instruction_sets_are_different_kernels() -> None:
+    """Otherwise the tests on each would be one and the same."""
+    x = make_logits(np.random.default_rng(0), 200, 100)
+    before = fx.isa()
+    seen = set()
+    for name in fx.info()["isas"]:
+        fx.set_isa(name)
+        seen.add(fx.softmax(x, axis=1).tobytes())
+    fx.set_isa(before)
+    assert len(seen) >= min(2, len(fx.info()["isas"]))
+
+
+# ---- Python threads ------------------------------------------------------------------------------------------
+
+
+@every_loss
+def test_calls_from_many_python_threads(loss: Loss) -> None:
+    rng = np.random.default_rng(0)
+    cases = []
+    for i in range(12):
+        shape = ((2000, 11), (300, 150), (40, 7))[i % 3]
+        logits = make_logits(rng, *shape, (np.float32, np.float64)[i % 2])
+        cases.append((logits, make_targets(rng, loss.forms[i % 3], loss, *shape, logits.dtype)))
+    wanted = [loss.function(*case, grad=True, n_threads=1) for case in cases]
+
+    def work(i: int) -> bool:
+        got = loss.function(*cases[i % 12], grad=True, n_threads=1 + i % 3)
+        return all(same_bits(a, b) for a, b in zip(got, wanted[i % 12], strict=True))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(work, range(480)))
+
+
+def test_the_gil_is_released() -> None:
+    """Another thread runs while a long call does."""
+    code = """
+    import sys, threading
+    import numpy as np
+    import fastxent as fx
+    sys.setswitchinterval(1000)
+    x = np.zeros((4000, 4000), np.float32)
+    y = np.zeros(4000, int)
+    ticks, stop = [0], threading.Event()
+    def tick():
+        while not stop.wait(0.0005):
+            ticks[0] += 1
+    thread = threading.Thread(target=tick, daemon=True)
+    thread.start()
+    before = ticks[0]
+    for _ in range(20):
+        fx.softmax_cross_entropy(x, y, n_threads=1)
+    during = ticks[0] - before
+    stop.set()
+    print(during > 0)
+    """
+    assert output(code) == "True"
