@@ -1,0 +1,166 @@
+"""What is measured: one small record for each case, and the arrays that belong to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import Literal
+
+import numpy as np
+import scipy.sparse
+
+Operation = Literal["softmax_cross_entropy", "sigmoid_cross_entropy", "logsumexp"]
+Targets = Literal["labels", "csr", "none"]
+
+BEST_PEER = "best peer"
+CSR_PER_ROW = 8
+QUICK_BYTES = 4 << 20
+DTYPES = ("float32", "float64")
+
+
+@dataclass(frozen=True)
+class Goal:
+    """``ours`` takes at most ``factor`` times as long as ``against``."""
+
+    against: str
+    factor: float
+    ours: str = "fastxent"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One operation on one array.
+
+    The losses are means, computed with their gradient in one call; ``logsumexp`` reduces each row.
+    ``classes`` is 1 for the elementwise losses, whose array is one-dimensional.
+    """
+
+    operation: Operation
+    rows: int
+    classes: int
+    dtype: str
+    targets: Targets = "labels"
+    goals: tuple[Goal, ...] = ()
+    limit_seconds: float | None = None
+
+    @property
+    def name(self) -> str:
+        """Operation, shape and dtype in one word, such as ``softmax-60000x1000-f32``."""
+        shape = f"{self.rows}x{self.classes}" if self.classes > 1 else f"{self.rows}"
+        dtype = f"f{8 * np.dtype(self.dtype).itemsize}"
+        sparse = "-csr" if self.targets == "csr" else ""
+        return f"{self.operation.removesuffix('_cross_entropy')}-{shape}-{dtype}{sparse}"
+
+    @property
+    def has_gradient(self) -> bool:
+        """Whether a call returns ``(loss, gradient)`` rather than one value for each row."""
+        return self.operation != "logsumexp"
+
+    @property
+    def array_bytes(self) -> int:
+        """Size of the logits."""
+        return self.rows * self.classes * np.dtype(self.dtype).itemsize
+
+    @property
+    def bytes_moved(self) -> int:
+        """The least a call has to move: logits in, gradient out (labels are not counted)."""
+        return self.array_bytes * (2 if self.has_gradient else 1)
+
+    def with_dtype(self, dtype: str) -> Case:
+        """The same shape in another dtype; the goals were set for the first one and go."""
+        if dtype == self.dtype:
+            return self
+        return replace(self, dtype=dtype, goals=(), limit_seconds=None)
+
+    def quick(self) -> Case:
+        """The same case with few enough rows to take milliseconds."""
+        rows = max(1, min(self.rows, self.rows * QUICK_BYTES // self.array_bytes))
+        return replace(self, rows=rows)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The arrays of one case, the same for every implementation.
+
+    ``labels`` are the integer labels (for sigmoid: 0 or 1, in the dtype of the logits, which every
+    peer asks for); ``csr`` is the sparse distribution of a CSR case. ``buffer`` is where those who
+    can write their gradient into a given array write it, one after the other; its pages exist.
+    """
+
+    logits: np.ndarray
+    labels: np.ndarray
+    buffer: np.ndarray
+    csr: scipy.sparse.csr_array | None = None
+
+
+def make_inputs(case: Case, seed: int = 0) -> Inputs:
+    """Draw the arrays: normal logits of standard deviation 3, uniform targets."""
+    rng = np.random.default_rng(seed)
+    elementwise = case.operation == "sigmoid_cross_entropy"
+    shape = (case.rows,) if elementwise else (case.rows, case.classes)
+    logits = rng.standard_normal(shape, dtype=np.dtype(case.dtype))
+    logits *= 3
+    buffer = np.full_like(logits, 0) if case.has_gradient else np.empty(0, case.dtype)
+    if elementwise:
+        return Inputs(logits, rng.integers(0, 2, case.rows).astype(case.dtype), buffer)
+    labels = rng.integers(0, case.classes, case.rows)
+    csr = _spread_targets(case, rng) if case.targets == "csr" else None
+    return Inputs(logits, labels, buffer, csr)
+
+
+def _spread_targets(case: Case, rng: np.random.Generator) -> scipy.sparse.csr_array:
+    """CSR_PER_ROW equal weights in each row, one column from each of as many equal strips."""
+    strip = case.classes // CSR_PER_ROW
+    columns = rng.integers(0, strip, (case.rows, CSR_PER_ROW)) + strip * np.arange(CSR_PER_ROW)
+    values = np.full(columns.size, 1 / CSR_PER_ROW, dtype=case.dtype)
+    indptr = np.arange(0, columns.size + 1, CSR_PER_ROW)
+    return scipy.sparse.csr_array(
+        (values, columns.ravel().astype(np.int32), indptr.astype(np.int32)),
+        shape=(case.rows, case.classes),
+    )
+
+
+def _goals(peer: float, floor: float | None = None) -> tuple[Goal, ...]:
+    """``peer`` times as fast as the best peer, and ``floor`` times the memory floor."""
+    best = Goal(BEST_PEER, 1 / peer)
+    if floor is None:
+        return (best,)
+    return (best, Goal("memory floor, into buffer", floor, ours="fastxent, into buffer"))
+
+
+# The rows of the design's table of speeds that have an implementation so far, with their goals.
+CASES: tuple[Case, ...] = (
+    Case("softmax_cross_entropy", 60_000, 1_000, "float32", goals=_goals(6, 1.0)),
+    Case("softmax_cross_entropy", 2_048, 32_000, "float32", goals=_goals(6, 1.0)),
+    Case("softmax_cross_entropy", 1_024, 128_256, "float32", goals=_goals(6, 1.1)),
+    Case("softmax_cross_entropy", 1_000_000, 10, "float32", goals=_goals(6)),
+    Case("softmax_cross_entropy", 1_000_000, 3, "float64", goals=_goals(6)),
+    Case("softmax_cross_entropy", 30_000, 1_000, "float64", goals=_goals(6, 1.2)),
+    Case("sigmoid_cross_entropy", 10_000_000, 1, "float32", goals=_goals(8)),
+    Case(
+        "logsumexp",
+        60_000,
+        1_000,
+        "float32",
+        targets="none",
+        goals=(*_goals(9), Goal("scipy", 1 / 30)),
+    ),
+    Case("softmax_cross_entropy", 32, 10, "float32", limit_seconds=3e-6),
+    Case(
+        "softmax_cross_entropy",
+        4_096,
+        50_000,
+        "float32",
+        targets="csr",
+        goals=(Goal("fastxent, integer labels", 1.05),),
+    ),
+)
+
+
+def select(patterns: list[str], cases: tuple[Case, ...] = CASES) -> list[Case]:
+    """The cases whose name matches one of the shell patterns, in their own order."""
+    unused = [p for p in patterns if not any(fnmatchcase(case.name, p) for case in cases)]
+    if unused:
+        names = ", ".join(case.name for case in cases)
+        raise ValueError(f"no case matches {', '.join(unused)}; there are: {names}")
+    return [case for case in cases if any(fnmatchcase(case.name, p) for p in patterns)]

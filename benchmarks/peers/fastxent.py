@@ -1,0 +1,41 @@
+"""Ours: the gradient allocated by the call, as the peers do it, and into the caller's buffer."""
+
+from __future__ import annotations
+
+import fastxent as fx
+from benchmarks.cases import Case, Inputs
+from benchmarks.implementation import INTO_BUFFER, Implementation
+
+VERSION = fx.__version__
+NAME = "fastxent"
+
+
+def prepare(case: Case, inputs: Inputs, threads: int) -> list[Implementation]:
+    """fastxent, fastxent into a buffer, and for CSR targets the same with integer labels."""
+    x, labels = inputs.logits, inputs.labels
+    if case.operation == "logsumexp":
+        return [Implementation(NAME, NAME, lambda: fx.logsumexp(x, axis=1, n_threads=threads), role="ours")]
+    loss = fx.sigmoid_cross_entropy if case.operation == "sigmoid_cross_entropy" else fx.softmax_cross_entropy
+    targets = labels if inputs.csr is None else inputs.csr
+    buffer = inputs.buffer
+    implementations = [
+        Implementation(NAME, NAME, lambda: loss(x, targets, grad=True, n_threads=threads), role="ours"),
+        Implementation(
+            NAME + INTO_BUFFER,
+            NAME,
+            lambda: loss(x, targets, grad=buffer, n_threads=threads),
+            role="ours",
+            output="buffer",
+        ),
+    ]
+    if inputs.csr is not None:
+        implementations.append(
+            Implementation(
+                f"{NAME}, integer labels",
+                NAME,
+                lambda: loss(x, labels, grad=True, n_threads=threads),
+                role="yardstick",
+                note="the same logits with one label a row",
+            )
+        )
+    return implementations

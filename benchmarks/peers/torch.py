@@ -1,0 +1,64 @@
+"""torch, eager as most call it, and compiled, the fastest way it offers."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from benchmarks.cases import Case, Inputs
+from benchmarks.implementation import Implementation
+
+VERSION = torch.__version__
+NAME = "torch"
+
+
+def prepare(case: Case, inputs: Inputs, threads: int) -> list[Implementation]:
+    """Autograd of the functional losses; sparse targets are made dense before the clock starts."""
+    torch.set_num_threads(threads)
+    torch.compiler.reset()  # or the shapes of the cases before make it compile for any shape
+    x = torch.from_numpy(inputs.logits)
+    if case.operation == "logsumexp":
+        reduce = _compile(torch.logsumexp)
+        return [
+            Implementation(NAME, NAME, lambda: torch.logsumexp(x, 1)),
+            *([Implementation("torch.compile", NAME, lambda: reduce(x, 1))] if reduce else []),
+        ]
+    loss: Callable[..., torch.Tensor]
+    if case.operation == "sigmoid_cross_entropy":
+        loss = functional.binary_cross_entropy_with_logits
+    else:
+        loss = functional.cross_entropy
+    note = ""
+    if inputs.csr is None:
+        targets = torch.from_numpy(inputs.labels)
+    else:
+        targets = torch.from_numpy(inputs.csr.toarray())
+        note = "dense targets, made dense outside the timing"
+    leaf = x.detach().requires_grad_()
+
+    def eager() -> tuple[torch.Tensor, torch.Tensor]:
+        value = loss(leaf, targets)
+        (gradient,) = torch.autograd.grad(value, leaf)
+        return value.detach(), gradient
+
+    implementations = [Implementation(NAME, NAME, eager, note=note)]
+    fused = _compile(torch.func.grad_and_value(loss))
+    if fused:
+
+        def compiled() -> tuple[torch.Tensor, torch.Tensor]:
+            gradient, value = fused(x, targets)
+            return value, gradient
+
+        implementations.append(Implementation("torch.compile", NAME, compiled, note=note))
+    return implementations
+
+
+def _compile(function: Callable[..., Any]) -> Callable[..., Any] | None:
+    """``function`` compiled for these very shapes, or None where there is no C++ compiler."""
+    if not any(shutil.which(compiler) for compiler in ("g++", "clang++", "c++")):
+        return None
+    return torch.compile(function, dynamic=False)

@@ -1,0 +1,84 @@
+"""Whoever computes something else is not timed: an independent float64 reference, row by row.
+
+The losses are checked over all rows, the gradient on a sample of rows with the first and the last.
+The bounds only tell right from wrong; how exact each library is, the tests and docs say.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from benchmarks.cases import Case, Inputs
+
+SAMPLED_ROWS = 64
+BLOCK_ELEMENTS = 1 << 20
+RTOL = {"float32": 1e-3, "float64": 1e-9}
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The mean loss and the gradient's ``rows``; for logsumexp no loss, and its ``values``."""
+
+    loss: float
+    rows: np.ndarray
+    values: np.ndarray
+
+
+def expect(case: Case, inputs: Inputs) -> Expected:
+    """Compute what every implementation of the case should return."""
+    sample = np.linspace(0, case.rows - 1, min(SAMPLED_ROWS, case.rows)).astype(int)
+    step = max(1, BLOCK_ELEMENTS // case.classes)
+    blocks = [slice(start, start + step) for start in range(0, case.rows, step)]
+    if case.operation == "sigmoid_cross_entropy":
+        loss = sum(_sigmoid_losses(inputs, rows).sum() for rows in blocks) / case.rows
+        z = inputs.logits[sample].astype(float)
+        gradient = (1 / (1 + np.exp(-z)) - inputs.labels[sample]) / case.rows
+        return Expected(loss, sample, gradient)
+    lse = np.concatenate([_logsumexp(inputs.logits[rows].astype(float)) for rows in blocks])
+    if not case.has_gradient:
+        return Expected(np.nan, np.arange(case.rows), lse)
+    p = np.exp(inputs.logits[sample].astype(float) - lse[sample, None])
+    if inputs.csr is not None:
+        # Each block stays sparse: the weighted logits are picked, the mass of a row is one.
+        picked = [inputs.csr[rows].multiply(inputs.logits[rows]).sum(dtype=float) for rows in blocks]
+        loss = (lse.sum() - sum(picked)) / case.rows
+        p -= inputs.csr[sample].toarray()
+    else:
+        loss = (lse - inputs.logits[np.arange(case.rows), inputs.labels]).mean()
+        p[np.arange(len(sample)), inputs.labels[sample]] -= 1
+    return Expected(float(loss), sample, p / case.rows)
+
+
+def disagreement(case: Case, expected: Expected, returned: Any) -> str | None:
+    """What is wrong with the result of a call, or None."""
+    rtol = RTOL[case.dtype]
+    if case.has_gradient:
+        loss, gradient = returned
+        loss, gradient = float(loss), np.asarray(gradient)
+        shape = (case.rows, case.classes) if case.classes > 1 else (case.rows,)
+    else:
+        loss, gradient, shape = None, np.asarray(returned), (case.rows,)
+    if gradient.dtype != case.dtype or gradient.shape != shape:
+        return f"returned {gradient.dtype} {gradient.shape}, not {case.dtype} {shape}"
+    if loss is not None and not np.isclose(loss, expected.loss, rtol=rtol, atol=0):
+        return f"loss {loss:.9g}, not {expected.loss:.9g}"
+    rows = gradient[expected.rows]
+    scale = np.abs(expected.values).max()
+    atol = 8 * np.finfo(case.dtype).eps * scale
+    if not np.allclose(rows, expected.values, rtol=rtol, atol=atol):
+        worst = np.abs(rows - expected.values).max() / scale
+        return f"an element is off by {worst:.2g} of the largest"
+    return None
+
+
+def _logsumexp(z: np.ndarray) -> np.ndarray:
+    m = z.max(axis=1)
+    return np.log(np.exp(z - m[:, None]).sum(axis=1)) + m
+
+
+def _sigmoid_losses(inputs: Inputs, rows: slice) -> np.ndarray:
+    z, y = inputs.logits[rows].astype(float), inputs.labels[rows].astype(float)
+    return np.logaddexp(0, z) - y * z
