@@ -26,7 +26,6 @@ cdef extern from "kernels.h" nogil:
         int refused
 
     ctypedef struct fx_sigmoid:
-        double weight
         double scale
         double smoothing
         double pos_weight

@@ -213,8 +213,8 @@ def loss(scores, dense, sparse, weights, row_weights, double total_weight, doubl
          losses, grad, hess, n_threads):
     """The checked call, on arrays (rows, elements) or (outer, inner, elements), each with rows of its own but all in the
     same logical order: `dense` targets, or `sparse` ones as (indptr, indices, values); `weights` of elements or float64
-    `row_weights` or neither; `losses`, `grad` and `hess` arrays to fill or None. The gradient is divided by
-    `total_weight`. Returns the sum of the losses; None if targets must be refused."""
+    `row_weights` or neither; `losses`, `grad` and `hess` arrays to fill or None. Everything is divided by `total_weight`.
+    Returns the sum of the losses; None if targets must be refused."""
     cdef Call c
     cdef bint single = scores.dtype.itemsize != 8
     cdef cnp.ndarray array
@@ -223,7 +223,6 @@ def loss(scores, dense, sparse, weights, row_weights, double total_weight, doubl
     c.kernels = active
     c.scores = elements_of(scores)
     c.n = scores.size
-    c.options.weight = 1.0
     c.options.scale = 1.0 / total_weight if total_weight > 0.0 else 0.0
     c.options.smoothing = smoothing
     c.options.pos_weight = pos_weight
@@ -256,7 +255,9 @@ def loss(scores, dense, sparse, weights, row_weights, double total_weight, doubl
     c.refused = 0
     threads = threads_for(n_threads, c.n)
     total = run(&c, threads, <float *>NULL) if single else run(&c, threads, <double *>NULL)
-    return None if c.refused else total
+    if c.refused:
+        return None
+    return total * c.options.scale
 
 
 # ---- expit, log_expit -------------------------------------------------------------------------------------

@@ -142,7 +142,5 @@ def sigmoid_cross_entropy(
             _validate.put_back(out, rows, out.ndim - 1)
     if losses is not None:
         loss = losses
-    elif reduction == "mean":
-        loss = loss / total_weight if total_weight > 0.0 else 0.0
     results = tuple(out for out in (grad_out, hess_out) if out is not None)
     return (loss, *results) if results else loss

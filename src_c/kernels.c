@@ -51,7 +51,7 @@ static void f64k_exp(const double *x, double *out, ptrdiff_t n) {
     for (ptrdiff_t i = 0; i < n; i += F64_LANES) {
         ptrdiff_t k = n - i < F64_LANES ? n - i : F64_LANES;
         f64v rest;
-        f64_store_part(out + i, f64_exp_nonpositive(f64_load_part(x + i, k, 0.0), 0, &rest), k);
+        f64_store_part(out + i, f64_exp_nonpositive(f64_load_part(x + i, k, 0.0), &rest), k);
     }
 }
 

@@ -53,7 +53,6 @@ typedef struct {
 } fx_target;
 
 typedef struct {
-    double weight;     /* multiplies loss, gradient and curvature where elements have no weights of their own */
     double scale;      /* multiplies the gradient and the curvature */
     double smoothing;  /* targets become y (1 - smoothing) + smoothing / 2 */
     double pos_weight; /* multiplies the term of y */

@@ -59,9 +59,9 @@ static inline V OP(exp_mantissa)(V t, V n, int brief, V *rest) {
 
 /* e^t for t <= 0, flushed to zero below the smallest normal number, and what it rounds off (double only; nothing where
    that is too small for a normal number). */
-static inline V OP(exp_nonpositive)(V t, int brief, V *rest) {
+static inline V OP(exp_nonpositive)(V t, V *rest) {
     V n = OP(power_of_two)(t);
-    V value = OP(scale2)(OP(exp_mantissa)(t, n, brief, rest), n);
+    V value = OP(scale2)(OP(exp_mantissa)(t, n, 0, rest), n);
     if (sizeof(REAL) == sizeof(double)) *rest = OP(keep)(OP(lt)(OP(set)(-600), t), OP(scale2)(*rest, n));
     return OP(keep)(OP(not_lt)(t, OP(set)(LOG_SMALLEST_NORMAL)), value);
 }
@@ -685,10 +685,10 @@ typedef struct {
     V e_rest; /* what e rounds off */
 } OP(logistic);
 
-static inline OP(logistic) OP(logistic_of)(V x, int brief) {
+static inline OP(logistic) OP(logistic_of)(V x) {
     OP(logistic) at;
     V one = OP(set)(1);
-    at.e = OP(exp_nonpositive)(OP(sub)(OP(set)(0), OP(abs)(x)), brief, &at.e_rest);
+    at.e = OP(exp_nonpositive)(OP(sub)(OP(set)(0), OP(abs)(x)), &at.e_rest);
     at.large = OP(div)(one, OP(add)(one, at.e));
     at.small = OP(div)(at.e, OP(add)(one, at.e));
     M negative = OP(lt)(x, OP(set)(0));
@@ -701,7 +701,7 @@ static void KERNEL(expit)(const REAL *x, REAL *out, ptrdiff_t n) {
     for (ptrdiff_t i = 0; i < n; i += LANES) {
         ptrdiff_t k = n - i < LANES ? n - i : LANES;
         V score = k == LANES ? OP(load)(x + i) : OP(load_part)(x + i, k, 0);
-        OP(store_part)(out + i, OP(logistic_of)(score, 1).p, k);
+        OP(store_part)(out + i, OP(logistic_of)(score).p, k);
     }
 }
 
@@ -710,7 +710,7 @@ static void KERNEL(log_expit)(const REAL *x, REAL *out, ptrdiff_t n) {
     for (ptrdiff_t i = 0; i < n; i += LANES) {
         ptrdiff_t k = n - i < LANES ? n - i : LANES;
         V score = k == LANES ? OP(load)(x + i) : OP(load_part)(x + i, k, 0);
-        V rest, e = OP(exp_nonpositive)(OP(sub)(zero, OP(abs)(score)), 1, &rest);
+        V rest, e = OP(exp_nonpositive)(OP(sub)(zero, OP(abs)(score)), &rest);
         V below = OP(keep)(OP(lt)(score, zero), score);
         OP(store_part)(out + i, OP(sub)(below, OP(log1p_unit)(e, &rest)), k);
     }
@@ -762,7 +762,9 @@ static inline f32v f32_in_double(f32v x, f32v y, f32v log_term, f32v log_rest, c
 #endif
 
 /* With a = 1 - y and b = pos_weight * y:  loss = a softplus(x) + b softplus(-x), gradient = a p - b q,
-   curvature = (a + b) p q. Returns the sum of the losses; adds to *refused the targets outside [0, 1]. */
+   curvature = (a + b) p q, each times the element's weight if there are weights, gradient and curvature times the scale
+   (which is not rounded to a float before it has met the weight). Returns the sum of the losses; adds to
+   *refused the targets outside [0, 1]. */
 static double KERNEL(sigmoid_loss)(const REAL *x, const REAL *y, ptrdiff_t n, const fx_sigmoid *options,
                                    const REAL *weight, REAL *loss, REAL *grad, REAL *hess,
                                    ptrdiff_t *refused) {
@@ -773,22 +775,24 @@ static double KERNEL(sigmoid_loss)(const REAL *x, const REAL *y, ptrdiff_t n, co
     int mixing = options->smoothing != 0.0 || options->pos_weight != 1.0;
     V kept = OP(set)((REAL)kept_exactly), mixed = OP(set)((REAL)(options->smoothing / 2));
     V positive = OP(set)((REAL)options->pos_weight), scale = OP(set)((REAL)options->scale);
-    V least = OP(set)((REAL)((double)SMALLEST_NORMAL / options->scale));
+    V scale_rest = OP(set)((REAL)(options->scale - (double)(REAL)options->scale));
+    V least = OP(set)(SMALLEST_NORMAL);
     SUM sum = OP(sum_zero)();
     ptrdiff_t outside = 0;
-    REAL same[LANES];
-    OP(store)(same, OP(set)((REAL)options->weight));
+    REAL ones[LANES];
+    OP(store)(ones, one);
     for (ptrdiff_t i = 0; i < n; i += LANES) {
         ptrdiff_t k = n - i < LANES ? n - i : LANES;
         V score = k == LANES ? OP(load)(x + i) : OP(load_part)(x + i, k, 0);
         V target = k == LANES ? OP(load)(y + i) : OP(load_part)(y + i, k, 0);
         /* What is not an element has no weight. */
-        V w = OP(load_part)(weight ? weight + i : same, k, 0);
+        V w = OP(load_part)(weight ? weight + i : ones, k, 0);
+        V factor = OP(fma)(w, scale, OP(mul)(w, scale_rest));
         M counts = OP(ne)(w, zero);
         outside += LANES - OP(count)(OP(ge)(target, zero)) + OP(count)(OP(lt)(one, target));
         V a = OP(fma)(OP(sub)(one, target), kept, mixed);
         V b = OP(mul)(OP(fma)(target, kept, mixed), positive);
-        OP(logistic) at = mixing || hess ? OP(logistic_of)(score, 0) : OP(logistic_of)(score, 1);
+        OP(logistic) at = OP(logistic_of)(score);
         V log_rest, log_term = OP(log1p_unit)(at.e, &log_rest), value;
         if (mixing) {
             log_rest = OP(fma)(at.e_rest, at.large, log_rest);
@@ -802,15 +806,15 @@ static double KERNEL(sigmoid_loss)(const REAL *x, const REAL *y, ptrdiff_t n, co
         sum = OP(sum_add)(sum, value);
         if (loss) OP(store_part)(loss + i, value, k);
         if (grad) {
-            V g = OP(mul)(OP(sub)(OP(mul)(a, at.p), OP(mul)(b, at.q)), w);
+            V g = OP(mul)(OP(sub)(OP(mul)(a, at.p), OP(mul)(b, at.q)), factor);
             g = OP(keep)(OP(not_lt)(OP(abs)(g), least), g);
-            OP(store_part)(grad + i, OP(keep)(counts, OP(mul)(g, scale)), k);
+            OP(store_part)(grad + i, OP(keep)(counts, g), k);
         }
         if (hess) {
             /* p (1 - p) = s - s^2 suffers less from the error of s than the product. */
-            V h = OP(mul)(OP(mul)(OP(add)(a, b), OP(fnma)(at.small, at.small, at.small)), w);
+            V h = OP(mul)(OP(mul)(OP(add)(a, b), OP(fnma)(at.small, at.small, at.small)), factor);
             h = OP(keep)(OP(not_lt)(h, least), h);
-            OP(store_part)(hess + i, OP(keep)(counts, OP(mul)(h, scale)), k);
+            OP(store_part)(hess + i, OP(keep)(counts, h), k);
         }
     }
     *refused += outside;
