@@ -23,7 +23,6 @@ cdef struct Integers:
 
 cdef Rows rows_of(object array)
 cdef Integers integers_of(object array)
-cdef Storage storage_of(object dtype) except *
 cdef bint is_direct(const Rows *rows, real *like) noexcept nogil
 cdef real *direct_rows(const Rows *rows, Py_ssize_t first, Py_ssize_t count, real *like) noexcept nogil
 cdef void read_rows(Table k, const Rows *rows, Py_ssize_t first, Py_ssize_t count, Py_ssize_t n,

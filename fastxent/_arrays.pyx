@@ -27,7 +27,13 @@ cdef dict STORAGES = {
 }
 
 
-cdef Storage storage_of(object dtype) except *:
+cdef Storage storage_of(cnp.ndarray array) except *:
+    cdef int number = cnp.PyArray_TYPE(array)
+    if number == cnp.NPY_FLOAT:
+        return FLOAT32
+    if number == cnp.NPY_DOUBLE:
+        return FLOAT64
+    dtype = array.dtype
     code = STORAGES.get(dtype)
     if code is None:
         if dtype.name == "bfloat16":
@@ -45,7 +51,7 @@ cdef Rows rows_of(object array):
     cdef cnp.ndarray a = array
     cdef Rows rows
     rows.data = <char *>cnp.PyArray_DATA(a)
-    rows.storage = storage_of(a.dtype)
+    rows.storage = storage_of(a)
     if cnp.PyArray_NDIM(a) == 2:
         rows.inner = max(1, cnp.PyArray_DIM(a, 0))
         rows.outer_stride = 0
@@ -110,7 +116,7 @@ cdef Integers integers_of(object array):
     cdef cnp.ndarray a = array
     cdef Integers integers
     integers.data = <char *>cnp.PyArray_DATA(a)
-    integers.storage = storage_of(a.dtype)
+    integers.storage = storage_of(a)
     integers.stride = cnp.PyArray_STRIDE(a, 0)
     return integers
 

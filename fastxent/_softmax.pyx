@@ -544,13 +544,13 @@ cdef double total_weight(const Call *c) noexcept nogil:
     return total + rest
 
 
-def loss(scores, labels, dense, sparse, weights, double smoothing, ignored, str reduction, grad, hess,
+def loss(cnp.ndarray scores, labels, dense, sparse, weights, double smoothing, ignored, str reduction, grad, hess,
          bint in_place, n_threads):
     """The checked call: exactly one of `labels`, `dense`, `sparse` is given, arrays are (rows, n) or
     (outer, inner, n), `sparse` is (indptr, indices, values), `weights` are float64, `grad` and `hess` arrays
     to fill or None. Returns a float, or with "none" an array; None if dense targets must be refused."""
     cdef Call c
-    cdef bint single = scores.dtype.itemsize != 8
+    cdef bint single = cnp.PyArray_ITEMSIZE(scores) != 8
     cdef double total
     cdef int threads
     cdef cnp.ndarray array
@@ -559,8 +559,8 @@ def loss(scores, labels, dense, sparse, weights, double smoothing, ignored, str 
     c.parameter = 0.0
     c.smoothing = smoothing
     c.scores = rows_of(scores)
-    c.classes = scores.shape[-1]
-    c.n = scores.size // c.classes
+    c.classes = cnp.PyArray_DIM(scores, cnp.PyArray_NDIM(scores) - 1)
+    c.n = cnp.PyArray_SIZE(scores) // c.classes
     c.summed = summed_rows(c.classes, 4 if single else 8)
     c.chunk = chunk_rows(c.summed,
                          is_direct(&c.scores, <float *>NULL) if single else is_direct(&c.scores, <double *>NULL))

@@ -191,15 +191,17 @@ def buffer(
         raise ValueError(f"{name} is read-only: give an array that can be written to")
     if not asked.flags.aligned:
         raise ValueError(f"{name} is not aligned to its dtype: give an array from numpy.empty")
-    if elements_overlap(asked):
-        raise ValueError(f"{name} is a broadcast or overlapping view, several of its elements share memory: use numpy.empty")
+    if not asked.flags.c_contiguous and elements_overlap(asked):
+        raise ValueError(
+            f"{name} is a broadcast or overlapping view, several of its elements share memory: use numpy.empty"
+        )
     for other, given in inputs:
-        parts = (given.data, given.indices, given.indptr) if is_csr(given) else (given,)
-        for part in parts:
-            if not isinstance(part, np.ndarray) or (other == itself and same_memory(asked, part)):
-                continue
-            if overlap(asked, part):
-                raise ValueError(f"{name} overlaps {other}: give a separate array, or {itself} itself to work in place")
+        if isinstance(given, np.ndarray):
+            shared = overlap(asked, given) and not (other == itself and same_memory(asked, given))
+        else:
+            shared = is_csr(given) and any(overlap(asked, part) for part in (given.data, given.indices, given.indptr))
+        if shared:
+            raise ValueError(f"{name} overlaps {other}: give a separate array, or {itself} itself to work in place")
     return asked
 
 
@@ -211,7 +213,10 @@ def separate(grad: np.ndarray | None, hess: np.ndarray | None) -> None:
 
 def is_any(array: np.ndarray, *outputs: np.ndarray | None) -> bool:
     """Whether one of the outputs is the array itself."""
-    return any(out is not None and same_memory(array, out) for out in outputs)
+    for out in outputs:
+        if out is not None and same_memory(array, out):
+            return True
+    return False
 
 
 def as_elements(array: np.ndarray | None) -> np.ndarray | None:
@@ -258,9 +263,7 @@ def weights_of(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray | No
     return weights
 
 
-def element_weights(
-    name: str, value: Any, shape: tuple[int, ...]
-) -> tuple[np.ndarray | None, np.ndarray | None]:
+def element_weights(name: str, value: Any, shape: tuple[int, ...]) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Weights of elements, or float64 weights of rows (along the first axis)."""
     if value is None:
         return None, None
@@ -304,9 +307,7 @@ def check_range(name: str, array: np.ndarray, low: float, high: float, rule: str
 # ---- targets -------------------------------------------------------------------------------------------------
 
 
-def targets_of(
-    value: Any, logits: np.ndarray, axis: int, rows: tuple[int, ...], ignore_index: int | None
-) -> Targets:
+def targets_of(value: Any, logits: np.ndarray, axis: int, rows: tuple[int, ...], ignore_index: int | None) -> Targets:
     """Labels, a dense distribution or CSR, told apart by type and dtype; labels and CSR are checked whole.
 
     `rows` is the shape of the logits without their axis of classes.
@@ -366,7 +367,9 @@ def csr_of(name: str, value: Any, shape: tuple[int, ...]) -> Sparse:
     if not is_csr(value):
         raise TypeError(f"{name} is a sparse matrix in {getattr(value, 'format', '?')} format: use {name}.tocsr()")
     if len(shape) != 2 or value.shape != shape:
-        raise ValueError(f"{name} has shape {value.shape}, logits {shape}: CSR needs the shape of two-dimensional logits")
+        raise ValueError(
+            f"{name} has shape {value.shape}, logits {shape}: CSR needs the shape of two-dimensional logits"
+        )
     indptr, indices = np.asarray(value.indptr), np.asarray(value.indices)
     values = real_array(f"{name}.data", value.data)
     for part, array in (("indptr", indptr), ("indices", indices)):

@@ -31,14 +31,14 @@
 
 /* Where rows_expsum puts what it learns of each row; `margins` and `classes` may both be NULL. */
 typedef struct {
-    double *max;     /* the largest score */
-    double *ties;    /* how many scores equal it (1 or more) */
-    double *others;  /* sum of exp(x - max) over all other scores */
-    double *rest;    /* what `others` rounds off (double only) */
-    double *stored;  /* sum of all stored exponentials, those equal to max included */
-    double *margins; /* sum of max - x over scores above -inf; asks that exponentials of -inf be stored as -1 */
+    double *max;          /* the largest score */
+    double *ties;         /* how many scores equal it (1 or more) */
+    double *others;       /* sum of exp(x - max) over all other scores */
+    double *rest;         /* what `others` rounds off (double only) */
+    double *stored;       /* sum of all stored exponentials, those equal to max included */
+    double *margins;      /* sum of max - x over scores above -inf; asks that exponentials of -inf be stored as -1 */
     double *margins_rest; /* what `margins` rounds off (double only) */
-    double *classes; /* how many scores are above -inf */
+    double *classes;      /* how many scores are above -inf */
 } fx_rows;
 
 /* What row_target learns of a dense target. */

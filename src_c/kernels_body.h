@@ -765,14 +765,13 @@ static inline f32v f32_in_double(f32v x, f32v y, f32v log_term, f32v log_rest, c
    curvature = (a + b) p q, each times the element's weight if there are weights, gradient and curvature times the scale
    (which is not rounded to a float before it has met the weight). Returns the sum of the losses; adds to
    *refused the targets outside [0, 1]. */
-static double KERNEL(sigmoid_loss)(const REAL *x, const REAL *y, ptrdiff_t n, const fx_sigmoid *options,
-                                   const REAL *weight, REAL *loss, REAL *grad, REAL *hess,
-                                   ptrdiff_t *refused) {
+static inline double KERNEL(sigmoid_terms)(const REAL *x, const REAL *y, ptrdiff_t n, const fx_sigmoid *options,
+                                           int mixing, const REAL *weight, REAL *loss, REAL *grad, REAL *hess,
+                                           ptrdiff_t *refused) {
     V zero = OP(set)(0), one = OP(set)(1);
     double kept_exactly = 1.0 - options->smoothing;
     f64_mixing by = {f64_set(kept_exactly), f64_set((1.0 - kept_exactly) - options->smoothing),
                      f64_set(options->smoothing / 2), f64_set(options->pos_weight)};
-    int mixing = options->smoothing != 0.0 || options->pos_weight != 1.0;
     V kept = OP(set)((REAL)kept_exactly), mixed = OP(set)((REAL)(options->smoothing / 2));
     V positive = OP(set)((REAL)options->pos_weight), scale = OP(set)((REAL)options->scale);
     V scale_rest = OP(set)((REAL)(options->scale - (double)(REAL)options->scale));
@@ -786,12 +785,15 @@ static double KERNEL(sigmoid_loss)(const REAL *x, const REAL *y, ptrdiff_t n, co
         V score = k == LANES ? OP(load)(x + i) : OP(load_part)(x + i, k, 0);
         V target = k == LANES ? OP(load)(y + i) : OP(load_part)(y + i, k, 0);
         /* What is not an element has no weight. */
-        V w = OP(load_part)(weight ? weight + i : ones, k, 0);
-        V factor = OP(fma)(w, scale, OP(mul)(w, scale_rest));
+        V w = k == LANES && !weight ? one : OP(load_part)(weight ? weight + i : ones, k, 0);
+        V factor = weight ? OP(fma)(w, scale, OP(mul)(w, scale_rest)) : scale;
         M counts = OP(ne)(w, zero);
         outside += LANES - OP(count)(OP(ge)(target, zero)) + OP(count)(OP(lt)(one, target));
-        V a = OP(fma)(OP(sub)(one, target), kept, mixed);
-        V b = OP(mul)(OP(fma)(target, kept, mixed), positive);
+        V a = OP(sub)(one, target), b = target;
+        if (mixing) {
+            a = OP(fma)(a, kept, mixed);
+            b = OP(mul)(OP(fma)(b, kept, mixed), positive);
+        }
         OP(logistic) at = OP(logistic_of)(score);
         V log_rest, log_term = OP(log1p_unit)(at.e, &log_rest), value;
         if (mixing) {
@@ -820,4 +822,12 @@ static double KERNEL(sigmoid_loss)(const REAL *x, const REAL *y, ptrdiff_t n, co
     *refused += outside;
     double rest;
     return OP(sum_total)(sum, &rest);
+}
+
+static double KERNEL(sigmoid_loss)(const REAL *x, const REAL *y, ptrdiff_t n, const fx_sigmoid *options,
+                                   const REAL *weight, REAL *loss, REAL *grad, REAL *hess,
+                                   ptrdiff_t *refused) {
+    if (options->smoothing != 0.0 || options->pos_weight != 1.0)
+        return KERNEL(sigmoid_terms)(x, y, n, options, 1, weight, loss, grad, hess, refused);
+    return KERNEL(sigmoid_terms)(x, y, n, options, 0, weight, loss, grad, hess, refused);
 }
