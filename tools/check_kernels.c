@@ -1,0 +1,197 @@
+/* Holds the kernels of every instruction set that this machine has against the scalar ones, on random rows of all
+   lengths up to 200 and some longer ones: aligned and not, in place and not, with NaN, infinities and ties. Prints a
+   line for each instruction set and kernel with the largest difference, and fails if one is too large.
+
+   The kernels are those of kernels.def: one that has no check here does not compile. */
+#include "kernels.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Each is within 4 ulp of the exact result. */
+#define MOST_ULPS 8.0
+
+enum { LONGEST = 1031, ROWS = 37, LENGTHS = 203, SIZE = ROWS * (LONGEST + 3) + 8 };
+
+/* What buffers are filled with: whatever a kernel writes beyond its row shows as a difference. */
+#define UNTOUCHED 7.25
+
+/* The largest difference of the kernel under test, in ulps, and where it was. */
+static struct {
+    double ulps;
+    const char *where;
+    ptrdiff_t n;
+} worst;
+
+static void differ(const char *where, ptrdiff_t n, double ulps) {
+    if (isnan(ulps)) ulps = INFINITY; /* one of the two results is NaN */
+    if (ulps > worst.ulps) {
+        worst.ulps = ulps;
+        worst.where = where;
+        worst.n = n;
+    }
+}
+
+static void must_equal(const char *where, ptrdiff_t n, double got, double wanted) {
+    if (!(got == wanted || (isnan(got) && isnan(wanted)))) differ(where, n, INFINITY);
+}
+
+/* The generator of Steele, Lea and Flood (2014), "SplitMix". */
+static uint64_t random_bits(void) {
+    static uint64_t state;
+    uint64_t z = state += 0x9e3779b97f4a7c15u;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return z ^ z >> 31;
+}
+
+static double uniform(void) { return (double)(random_bits() >> 11) * 0x1p-53; }
+static ptrdiff_t pick(ptrdiff_t n) { return (ptrdiff_t)(random_bits() % (uint64_t)n); }
+
+/* 1 to 200, then two that leave a part of a vector and one that does not. */
+static ptrdiff_t length_of(int i) {
+    static const ptrdiff_t longer[] = {511, 768, LONGEST};
+    return i < 200 ? i + 1 : longer[i - 200];
+}
+
+#define CONCATENATE_(a, b) a##b
+#define CONCATENATE(a, b) CONCATENATE_(a, b)
+
+#define REAL double
+#define NAME(name) CONCATENATE(f64_, name)
+#define KERNELS fx_f64_kernels
+#define DIGITS DBL_MANT_DIG
+#define SMALLEST_NORMAL DBL_MIN
+#include "check_kernels_body.h"
+#undef REAL
+#undef NAME
+#undef KERNELS
+#undef DIGITS
+#undef SMALLEST_NORMAL
+
+#define REAL float
+#define NAME(name) CONCATENATE(f32_, name)
+#define KERNELS fx_f32_kernels
+#define DIGITS FLT_MANT_DIG
+#define SMALLEST_NORMAL FLT_MIN
+#include "check_kernels_body.h"
+
+static void f64_check_exp(const fx_f64_kernels *ours, const fx_f64_kernels *scalar) {
+    static double x[SIZE], got[SIZE], wanted[SIZE];
+    for (int i = 0; i < LENGTHS; ++i) {
+        ptrdiff_t n = length_of(i), shift = pick(4);
+        for (ptrdiff_t j = 0; j < n; ++j) x[shift + j] = pick(20) ? -uniform() * 750.0 : -uniform();
+        if (pick(2)) x[shift + pick(n)] = pick(2) ? -INFINITY : NAN;
+        f64_clear(got, wanted);
+        ours->exp(x + shift, got + shift, n);
+        scalar->exp(x + shift, wanted + shift, n);
+        f64_compare_all("", n, got, wanted);
+    }
+}
+
+static void f64_check_log1p(const fx_f64_kernels *ours, const fx_f64_kernels *scalar) {
+    static double x[SIZE], rest[2][SIZE], got[SIZE], wanted[SIZE];
+    for (int i = 0; i < LENGTHS; ++i) {
+        ptrdiff_t n = length_of(i), shift = pick(4);
+        f64_clear(got, wanted);
+        f64_clear(rest[0], rest[1]);
+        for (ptrdiff_t j = shift; j < shift + n; ++j) {
+            x[j] = exp((uniform() - 0.6) * 100.0);
+            rest[0][j] = rest[1][j] = x[j] * (uniform() - 0.5) * 0x1p-52;
+        }
+        if (pick(2)) x[shift + pick(n)] = pick(2) ? NAN : 0.0; /* infinity does not occur */
+        ours->log1p(x + shift, got + shift, rest[0] + shift, n);
+        scalar->log1p(x + shift, wanted + shift, rest[1] + shift, n);
+        f64_compare_all("", n, got, wanted);
+        for (ptrdiff_t j = 0; j < SIZE; ++j)
+            if (isfinite(wanted[j])) f64_compare("rest", n, rest[0][j], rest[1][j], wanted[j]);
+    }
+}
+
+static void f64_check_sum(const fx_f64_kernels *ours, const fx_f64_kernels *scalar) {
+    static double x[SIZE];
+    for (int i = 0; i < LENGTHS; ++i) {
+        ptrdiff_t n = length_of(i), shift = pick(4);
+        double special[] = {INFINITY, -INFINITY, NAN}, size = 0.0;
+        for (ptrdiff_t j = 0; j < n; ++j) {
+            x[shift + j] = uniform() - 0.25;
+            size += fabs(x[shift + j]);
+        }
+        if (pick(8) == 0) x[shift + pick(n)] = special[pick(3)];
+        f64_compare("", n, ours->sum(x + shift, n), scalar->sum(x + shift, n), size);
+    }
+}
+
+static void f32_check_from_f16(const fx_f32_kernels *ours, const fx_f32_kernels *scalar) {
+    static uint16_t half[65536];
+    static float got[65536], wanted[65536];
+    for (int i = 0; i < 65536; ++i) half[i] = (uint16_t)i;
+    for (ptrdiff_t n = 1; n <= 65536; n = n < 200 ? n + 1 : n * 4) {
+        ptrdiff_t shift = pick(65536 - n + 1);
+        n = n + 3 * 65536 / 4 > 65536 ? 65536 - shift : n;
+        memset(got, 0x41, sizeof got);
+        memset(wanted, 0x41, sizeof wanted);
+        ours->from_f16(half + shift, got, n);
+        scalar->from_f16(half + shift, wanted, n);
+        for (ptrdiff_t i = 0; i < 65536; ++i) must_equal("", n, (double)got[i], (double)wanted[i]);
+        if (n == 65536) break;
+    }
+}
+
+/* Floats between, at and half way between halves, of all sizes. */
+static void f32_check_to_f16(const fx_f32_kernels *ours, const fx_f32_kernels *scalar) {
+    static float x[SIZE];
+    static uint16_t got[SIZE], wanted[SIZE];
+    for (int i = 0; i < LENGTHS; ++i) {
+        ptrdiff_t n = length_of(i), shift = pick(4);
+        memset(got, 0x41, sizeof got);
+        memset(wanted, 0x41, sizeof wanted);
+        for (ptrdiff_t j = shift; j < shift + n; ++j) {
+            uint32_t bits = (uint32_t)random_bits() & 0x8fffffffu;
+            bits += (uint32_t)pick(4) << 28;
+            if (pick(2)) bits &= pick(2) ? 0xfffff000u : 0xffffe000u;
+            memcpy(&x[j], &bits, sizeof bits);
+            if (pick(4) == 0) x[j] = (float)(uniform() * 7e4);
+        }
+        if (pick(4) == 0) x[shift + pick(n)] = pick(2) ? INFINITY : NAN;
+        ours->to_f16(x + shift, got + shift, n);
+        scalar->to_f16(x + shift, wanted + shift, n);
+        for (ptrdiff_t j = 0; j < SIZE; ++j) {
+            int both_nan = (got[j] & 0x7fff) > 0x7c00 && (wanted[j] & 0x7fff) > 0x7c00;
+            if (!both_nan) must_equal("", n, got[j], wanted[j]);
+        }
+    }
+}
+
+static int report(const char *isa, const char *type, const char *kernel) {
+    int refused = !(worst.ulps <= MOST_ULPS);
+    printf("%-8s %s %-18s %6.2f ulp", isa, type, kernel, worst.ulps);
+    if (worst.ulps > 0.0) printf("   at length %td %s", worst.n, worst.where);
+    printf("%s\n", refused ? "   TOO LARGE" : "");
+    worst.ulps = 0.0;
+    return refused;
+}
+
+int main(void) {
+    const fx_table *tables[4];
+    int count = fx_tables(tables, 4), refused = 0;
+    const fx_table *scalar = tables[count - 1];
+    for (int i = 0; i < count - 1; ++i) {
+        const fx_table *ours = tables[i];
+#define FX_KERNEL(type, name, arguments)        \
+    f32_check_##name(&ours->f32, &scalar->f32); \
+    refused += report(ours->isa, "f32", #name);
+#define FX_FLOAT(type, name, arguments) FX_KERNEL(type, name, arguments)
+#include "kernels.def"
+#define FX_KERNEL(type, name, arguments)        \
+    f64_check_##name(&ours->f64, &scalar->f64); \
+    refused += report(ours->isa, "f64", #name);
+#define FX_DOUBLE(type, name, arguments) FX_KERNEL(type, name, arguments)
+#include "kernels.def"
+    }
+    printf("%d instruction sets beside %s, %d kernels differ by more than %g ulp\n", count - 1, scalar->isa, refused,
+           MOST_ULPS);
+    return refused != 0;
+}

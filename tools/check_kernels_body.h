@@ -1,0 +1,306 @@
+/* Checks of the kernels that exist for both element types: included for REAL = double, then float. */
+
+/* In units of the last place of a REAL of size `scale`, by default of the result itself. Where one result is zero
+   and the other hardly a normal number, both are as good. */
+static void NAME(compare)(const char *where, ptrdiff_t n, double got, double wanted, double scale) {
+    if (got == wanted || (isnan(got) && isnan(wanted))) return;
+    double size = fmax(fabs(got), fabs(wanted));
+    if ((got == 0.0 || wanted == 0.0) && size <= (double)SMALLEST_NORMAL * (1.0 + 0x1p-20)) return;
+    size = fmax(fmax(size, fabs(scale)), (double)SMALLEST_NORMAL);
+    differ(where, n, isfinite(size) ? fabs(got - wanted) / ldexp(1.0, ilogb(size) + 1 - DIGITS) : INFINITY);
+}
+
+static void NAME(compare_all)(const char *where, ptrdiff_t n, const REAL *got, const REAL *wanted) {
+    for (ptrdiff_t i = 0; i < SIZE; ++i) NAME(compare)(where, n, (double)got[i], (double)wanted[i], 0.0);
+}
+
+static void NAME(clear)(REAL *a, REAL *b) {
+    for (ptrdiff_t i = 0; i < SIZE; ++i) a[i] = b[i] = (REAL)UNTOUCHED;
+}
+
+static void NAME(copy)(REAL *to, const REAL *from) { memcpy(to, from, SIZE * sizeof *to); }
+
+/* ---- rows -------------------------------------------------------------------------------------------- */
+
+/* Rows of scores `x`, `shift` elements behind an aligned place. */
+typedef struct {
+    REAL x[SIZE];
+    ptrdiff_t n, rows, stride, shift;
+    int masked, in_place;
+} NAME(scores);
+
+/* What one instruction set makes of them. */
+typedef struct {
+    double max[ROWS], ties[ROWS], others[ROWS], rest[ROWS], stored[ROWS], margins[ROWS], margins_rest[ROWS],
+        classes[ROWS];
+    REAL e[FX_FEW_SIZE(ROWS, LONGEST + 3)], out[SIZE];
+    const REAL *exponentials;
+    ptrdiff_t e_stride;
+} NAME(figures);
+
+static NAME(scores) NAME(at);
+static NAME(figures) NAME(got), NAME(wanted);
+
+static void NAME(draw_scores)(ptrdiff_t n) {
+    static const double spreads[] = {1.0, 6.0, 40.0, 300.0}, centres[] = {0.0, 0.0, 90.0, -1000.0, 30000.0};
+    NAME(scores) *at = &NAME(at);
+    NAME(clear)(at->x, at->x);
+    at->n = n;
+    at->rows = n <= FX_FEW ? 1 + pick(ROWS) : 3;
+    at->stride = n + pick(3);
+    at->shift = pick(4);
+    at->masked = (int)pick(2);
+    at->in_place = n > FX_FEW && pick(2);
+    for (ptrdiff_t i = 0; i < at->rows; ++i) {
+        REAL *row = at->x + at->shift + i * at->stride;
+        double spread = spreads[pick(4)], centre = centres[pick(5)];
+        for (ptrdiff_t j = 0; j < n; ++j) row[j] = (REAL)(centre + spread * (uniform() + uniform() + uniform() - 1.5));
+        ptrdiff_t kind = pick(12), first = pick(n), second = pick(n);
+        if (kind == 0) row[first] = NAN;
+        if (kind == 1) row[first] = INFINITY;
+        if (kind == 2) row[first] = row[second] = (REAL)(centre + 2.0 * spread);
+        if (kind == 3 || (kind == 4 && n > 1)) row[first] = -INFINITY;
+        if (kind == 4) row[second] = NAN;
+        if (kind == 5 && pick(4) == 0)
+            for (ptrdiff_t j = 0; j < n; ++j) row[j] = -INFINITY;
+    }
+}
+
+/* Few classes: exponentials in groups of lanes, as many as the instruction set has. Otherwise in rows, and in place
+   as where the gradient overwrites the scores. */
+static void NAME(run_expsum)(const KERNELS *kernels, NAME(figures) *to) {
+    const NAME(scores) *at = &NAME(at);
+    fx_rows out = {
+        .max = to->max,
+        .ties = to->ties,
+        .others = to->others,
+        .rest = to->rest,
+        .stored = to->stored,
+        .margins = at->masked ? to->margins : NULL,
+        .margins_rest = at->masked ? to->margins_rest : NULL,
+        .classes = at->masked ? to->classes : NULL,
+    };
+    REAL *e = at->in_place ? to->out + at->shift : to->e;
+    const REAL *x = at->in_place ? e : at->x + at->shift;
+    if (at->in_place) NAME(copy)(to->out, at->x);
+    to->e_stride = at->in_place ? at->stride : at->n;
+    to->exponentials = e;
+    kernels->rows_expsum(x, at->stride, at->rows, at->n, e, to->e_stride, &out);
+}
+
+static void NAME(draw_exponentials)(ptrdiff_t n, const KERNELS *ours, const KERNELS *scalar) {
+    NAME(draw_scores)(n);
+    NAME(clear)(NAME(got).out, NAME(wanted).out);
+    NAME(run_expsum)(ours, &NAME(got));
+    NAME(run_expsum)(scalar, &NAME(wanted));
+}
+
+static void NAME(check_rows_expsum)(const KERNELS *ours, const KERNELS *scalar) {
+    const NAME(figures) *got = &NAME(got), *wanted = &NAME(wanted);
+    for (int i = 0; i < 2 * LENGTHS; ++i) {
+        ptrdiff_t n = length_of(i / 2);
+        NAME(draw_exponentials)(n, ours, scalar);
+        for (ptrdiff_t row = 0; row < NAME(at).rows; ++row) {
+            NAME(compare)("others", n, got->others[row], wanted->others[row], 0.0);
+            if (isnan(wanted->others[row])) continue; /* then nothing else is promised */
+            must_equal("max", n, got->max[row], wanted->max[row]);
+            must_equal("ties", n, got->ties[row], wanted->ties[row]);
+            NAME(compare)("stored", n, got->stored[row], wanted->stored[row], 0.0);
+            if (!isfinite(wanted->max[row]) || !NAME(at).masked) continue;
+            must_equal("classes", n, got->classes[row], wanted->classes[row]);
+            NAME(compare)("margins", n, got->margins[row], wanted->margins[row], 0.0);
+        }
+    }
+}
+
+static void NAME(check_rows_scale)(const KERNELS *ours, const KERNELS *scalar) {
+    static const double sizes[] = {1.0, 0.01, 3e-37, 0.0};
+    NAME(figures) *both[] = {&NAME(got), &NAME(wanted)};
+    const NAME(scores) *at = &NAME(at);
+    for (int i = 0; i < 2 * LENGTHS; ++i) {
+        ptrdiff_t n = length_of(i / 2);
+        double factors[2][ROWS], offsets[ROWS];
+        NAME(draw_exponentials)(n, ours, scalar);
+        for (ptrdiff_t row = 0; row < at->rows; ++row) {
+            double size = sizes[pick(4)];
+            for (int k = 0; k < 2; ++k) factors[k][row] = size / both[k]->stored[row];
+            offsets[row] = -uniform() / (double)n;
+        }
+        for (int k = 0; k < 2; ++k)
+            (k ? scalar : ours)
+                ->rows_scale(both[k]->exponentials, both[k]->e_stride, at->rows, n, factors[k],
+                             at->masked ? offsets : NULL, both[k]->out + at->shift, at->stride);
+        for (ptrdiff_t j = 0; j < SIZE; ++j)
+            NAME(compare)("", n, (double)both[0]->out[j], (double)both[1]->out[j], at->masked ? 1.0 / (double)n : 0.0);
+    }
+}
+
+static void NAME(check_rows_curvature)(const KERNELS *ours, const KERNELS *scalar) {
+    NAME(figures) *both[] = {&NAME(got), &NAME(wanted)};
+    const NAME(scores) *at = &NAME(at);
+    for (int i = 0; i < 2 * LENGTHS; ++i) {
+        ptrdiff_t n = length_of(i / 2);
+        double inverse[ROWS], not_top[ROWS], factor[ROWS], weights[ROWS];
+        NAME(draw_exponentials)(n, ours, scalar);
+        for (ptrdiff_t row = 0; row < at->rows; ++row) weights[row] = pick(8) ? uniform() * 3.0 : 0.0;
+        for (int k = 0; k < 2; ++k) {
+            const NAME(figures) *figures = both[k];
+            for (ptrdiff_t row = 0; row < at->rows; ++row) {
+                double others = figures->ties[row] - 1.0 + figures->others[row];
+                inverse[row] = 1.0 / figures->stored[row];
+                not_top[row] = others / (1.0 + others);
+                factor[row] = weights[row] * inverse[row];
+            }
+            (k ? scalar : ours)
+                ->rows_curvature(figures->exponentials, figures->e_stride, at->rows, n, inverse, not_top, factor,
+                                 both[k]->out + at->shift, at->stride);
+        }
+        if (!at->masked) NAME(compare_all)("", n, both[0]->out, both[1]->out);
+    }
+}
+
+static void NAME(check_rows_subtract_max)(const KERNELS *ours, const KERNELS *scalar) {
+    const NAME(scores) *at = &NAME(at);
+    for (int i = 0; i < 2 * LENGTHS; ++i) {
+        ptrdiff_t n = length_of(i / 2);
+        double max[ROWS], log_total[ROWS];
+        REAL *out[] = {NAME(got).out, NAME(wanted).out};
+        NAME(draw_scores)(n);
+        NAME(clear)(out[0], out[1]);
+        for (ptrdiff_t row = 0; row < at->rows; ++row) {
+            max[row] = -INFINITY;
+            for (ptrdiff_t j = 0; j < n; ++j)
+                max[row] = fmax(max[row], (double)at->x[at->shift + row * at->stride + j]);
+            log_total[row] = uniform() * 10.0;
+        }
+        for (int k = 0; k < 2; ++k) {
+            if (at->in_place) NAME(copy)(out[k], at->x);
+            (k ? scalar : ours)
+                ->rows_subtract_max((at->in_place ? out[k] : at->x) + at->shift, at->stride, at->rows, n, max,
+                                    log_total, out[k] + at->shift, at->stride);
+        }
+        NAME(compare_all)("", n, out[0], out[1]);
+    }
+}
+
+/* ---- targets ----------------------------------------------------------------------------------------- */
+
+static void NAME(check_row_target)(const KERNELS *ours, const KERNELS *scalar) {
+    static REAL y[SIZE];
+    static const double refused[] = {-0.5, NAN, INFINITY};
+    const NAME(scores) *at = &NAME(at);
+    for (int i = 0; i < 4 * LENGTHS; ++i) {
+        ptrdiff_t n = length_of(i / 4), shift = pick(4);
+        fx_target got, wanted;
+        REAL max = -INFINITY;
+        NAME(draw_scores)(n);
+        const REAL *x = at->x + at->shift;
+        for (ptrdiff_t j = 0; j < n; ++j) max = x[j] > max ? x[j] : max;
+        for (ptrdiff_t j = 0; j < n; ++j) y[shift + j] = pick(3) ? 0 : (REAL)uniform();
+        if (pick(2)) memset(y, 0, sizeof y);
+        if (pick(4)) y[shift + pick(n)] = 1;
+        if (pick(6) == 0) y[shift + pick(n)] = (REAL)refused[pick(3)];
+        ours->row_target(y + shift, x, n, max, &got);
+        scalar->row_target(y + shift, x, n, max, &wanted);
+        must_equal("refused", n, got.refused, wanted.refused);
+        if (wanted.refused) continue;
+        must_equal("count", n, (double)got.count, (double)wanted.count);
+        if (wanted.count == 1) must_equal("last", n, (double)got.last, (double)wanted.last);
+        NAME(compare)("sum", n, got.sum, wanted.sum, 0.0);
+        NAME(compare)("margin", n, got.margin, wanted.margin, 0.0);
+    }
+}
+
+static void NAME(check_row_subtract)(const KERNELS *ours, const KERNELS *scalar) {
+    static REAL y[SIZE];
+    REAL *out[] = {NAME(got).out, NAME(wanted).out};
+    for (int i = 0; i < LENGTHS; ++i) {
+        ptrdiff_t n = length_of(i), shift = pick(4);
+        double weight = uniform();
+        NAME(clear)(out[0], out[1]);
+        for (ptrdiff_t j = shift; j < shift + n; ++j) {
+            out[0][j] = out[1][j] = (REAL)uniform();
+            y[j] = pick(4) ? 0 : (REAL)uniform();
+        }
+        if (pick(4) == 0) out[0][shift] = out[1][shift] = NAN;
+        ours->row_subtract(out[0] + shift, y + shift, n, weight);
+        scalar->row_subtract(out[1] + shift, y + shift, n, weight);
+        for (ptrdiff_t j = 0; j < SIZE; ++j)
+            NAME(compare)("", n, (double)out[0][j], (double)out[1][j], weight * (double)y[j]);
+    }
+}
+
+/* ---- sigmoid ----------------------------------------------------------------------------------------- */
+
+static void NAME(draw_row)(ptrdiff_t n) {
+    static const double specials[] = {INFINITY, -INFINITY, NAN, 0.0, -0.0, 1e30, -1e30};
+    NAME(scores) *at = &NAME(at);
+    double spread = pick(2) ? 5.0 : 200.0;
+    at->n = n;
+    at->shift = pick(4);
+    for (ptrdiff_t j = 0; j < n; ++j) at->x[at->shift + j] = (REAL)(spread * (uniform() + uniform() - 1.0));
+    if (pick(2)) at->x[at->shift + pick(n)] = (REAL)specials[pick(7)];
+}
+
+static void NAME(check_elementwise)(void (*ours)(const REAL *, REAL *, ptrdiff_t),
+                                    void (*scalar)(const REAL *, REAL *, ptrdiff_t)) {
+    const NAME(scores) *at = &NAME(at);
+    REAL *out[] = {NAME(got).out, NAME(wanted).out};
+    for (int i = 0; i < 2 * LENGTHS; ++i) {
+        ptrdiff_t n = length_of(i / 2);
+        int in_place = (int)pick(2);
+        NAME(draw_row)(n);
+        NAME(clear)(out[0], out[1]);
+        for (int k = 0; k < 2; ++k) {
+            if (in_place) memcpy(out[k], at->x, (size_t)(at->shift + n) * sizeof *out[k]);
+            (k ? scalar : ours)((in_place ? out[k] : at->x) + at->shift, out[k] + at->shift, n);
+        }
+        NAME(compare_all)("", n, out[0], out[1]);
+    }
+}
+
+static void NAME(check_expit)(const KERNELS *ours, const KERNELS *scalar) {
+    NAME(check_elementwise)(ours->expit, scalar->expit);
+}
+
+static void NAME(check_log_expit)(const KERNELS *ours, const KERNELS *scalar) {
+    NAME(check_elementwise)(ours->log_expit, scalar->log_expit);
+}
+
+/* Where a target lies between 0 and 1 two terms are subtracted: ulps are those of their weights. */
+static void NAME(check_sigmoid_loss)(const KERNELS *ours, const KERNELS *scalar) {
+    static REAL y[SIZE], weight[SIZE], loss[2][SIZE], grad[2][SIZE], hess[2][SIZE];
+    const NAME(scores) *at = &NAME(at);
+    for (int i = 0; i < 4 * LENGTHS; ++i) {
+        ptrdiff_t n = length_of(i / 4), outside[2] = {0, 0};
+        int hard = (int)pick(2), weighted = (int)pick(2), wanted = (int)pick(8);
+        fx_sigmoid options = {
+            .scale = pick(4) ? 1.0 : 1e-5,
+            .smoothing = hard ? 0.0 : 0.1,
+            .pos_weight = pick(2) ? 1.0 : 3.5,
+        };
+        double sums[2], scale = hard ? 0.0 : 7.0;
+        NAME(draw_row)(n);
+        for (ptrdiff_t j = at->shift; j < at->shift + n; ++j) {
+            y[j] = hard ? (REAL)pick(2) : (REAL)uniform();
+            weight[j] = pick(5) ? (REAL)(uniform() * 2.0) : 0;
+        }
+        if (pick(6) == 0) y[at->shift + pick(n)] = pick(2) ? (REAL)-0.25 : NAN;
+        NAME(clear)(loss[0], loss[1]);
+        NAME(clear)(grad[0], grad[1]);
+        NAME(clear)(hess[0], hess[1]);
+        for (int k = 0; k < 2; ++k)
+            sums[k] =
+                (k ? scalar : ours)
+                    ->sigmoid_loss(at->x + at->shift, y + at->shift, n, &options, weighted ? weight + at->shift : NULL,
+                                   wanted & 1 ? loss[k] + at->shift : NULL, wanted & 2 ? grad[k] + at->shift : NULL,
+                                   wanted & 4 ? hess[k] + at->shift : NULL, &outside[k]);
+        must_equal("refused", n, (double)outside[0], (double)outside[1]);
+        if (outside[1]) continue;
+        NAME(compare)("sum", n, sums[0], sums[1], 0.0);
+        NAME(compare_all)("loss", n, loss[0], loss[1]);
+        for (ptrdiff_t j = 0; j < SIZE; ++j)
+            NAME(compare)("gradient", n, (double)grad[0][j], (double)grad[1][j], scale * options.scale);
+        NAME(compare_all)("curvature", n, hess[0], hess[1]);
+    }
+}
