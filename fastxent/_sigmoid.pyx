@@ -1,7 +1,7 @@
 """Row loops of the sigmoid family: elementwise.
 
-Elements are taken in their logical (C) order, in pieces of PIECE, whatever the strides of the arrays: a piece is used where
-it stands if it is contiguous there, and gathered otherwise. The loss of a piece is one number, added up in order
+Elements are taken in their logical (C) order, in pieces of PIECE, whatever the strides of the arrays: a piece is used
+where it stands if it is contiguous there, and gathered otherwise. The loss of a piece is one number, added up in order
 afterwards, so that neither threads nor layouts show in a result.
 """
 from cython.parallel cimport prange, threadid
@@ -34,7 +34,7 @@ cdef Elements elements_of(object array):
 
 
 cdef inline real *direct(const Elements *array, Py_ssize_t first, Py_ssize_t n, real *like) noexcept nogil:
-    """Elements first to first + n where they stand, or NULL if they are not contiguous numbers of the computing type."""
+    """Elements first to first + n where they stand; NULL if they are not contiguous or of another type."""
     cdef Rows rows = array.rows
     cdef Py_ssize_t column = first % array.width
     if column + n > array.width:
@@ -211,10 +211,10 @@ def total(weights):
 
 def loss(scores, dense, sparse, weights, row_weights, double total_weight, double smoothing, double pos_weight,
          losses, grad, hess, n_threads):
-    """The checked call, on arrays (rows, elements) or (outer, inner, elements), each with rows of its own but all in the
-    same logical order: `dense` targets, or `sparse` ones as (indptr, indices, values); `weights` of elements or float64
-    `row_weights` or neither; `losses`, `grad` and `hess` arrays to fill or None. Everything is divided by `total_weight`.
-    Returns the sum of the losses; None if targets must be refused."""
+    """The checked call, on arrays (rows, elements) or (outer, inner, elements), each with rows of its own but all in
+    the same logical order: `dense` targets, or `sparse` ones as (indptr, indices, values); `weights` of elements or
+    float64 `row_weights` or neither; `losses`, `grad` and `hess` arrays to fill or None. Everything but `losses` is
+    divided by `total_weight`. Returns the sum of the losses; None if targets must be refused."""
     cdef Call c
     cdef bint single = scores.dtype.itemsize != 8
     cdef cnp.ndarray array

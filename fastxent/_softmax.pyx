@@ -26,7 +26,8 @@ import numpy as np
 from fastxent._arrays cimport (Integers, Rows, direct_rows, integers_of, is_direct, read_integer, read_rows, rows_of,
                                write_rows)
 from fastxent._kernels cimport (FX_FEW, FX_FEW_SIZE, Table, active, fx_rows, fx_target, real, row_subtract,
-                                row_target, rows_curvature, rows_expsum, rows_scale, rows_subtract_max, share, threads_for)
+                                row_target, rows_curvature, rows_expsum, rows_scale, rows_subtract_max, share,
+                                threads_for)
 
 cnp.import_array()
 

@@ -85,7 +85,7 @@ def class_axis(logits: np.ndarray, axis: Any) -> int:
         raise ValueError("logits are a single number: give an array with an axis of classes")
     if isinstance(axis, bool) or not hasattr(axis, "__index__"):
         raise TypeError(f"axis is {axis!r}: give one integer, the axis of the classes")
-    number = axis.__index__()
+    number = int(axis.__index__())
     if not -logits.ndim <= number < logits.ndim:
         raise ValueError(f"axis is {number}, but logits have {logits.ndim} dimensions")
     return number % logits.ndim
@@ -127,9 +127,9 @@ def as_rows(array: np.ndarray, axis: int) -> np.ndarray:
     )
 
 
-def put_back(array: np.ndarray, rows: np.ndarray, axis: int) -> None:
+def put_back(array: np.ndarray, rows: np.ndarray | None, axis: int) -> None:
     """Copy rows back into an array of which `as_rows` could make no view."""
-    if array.ndim > 2 and array.size and not np.may_share_memory(array, rows):
+    if rows is not None and array.ndim > 2 and array.size and not np.may_share_memory(array, rows):
         moved = np.moveaxis(array, axis, -1)
         moved[...] = rows.reshape(moved.shape)
 
@@ -219,10 +219,8 @@ def is_any(array: np.ndarray, *outputs: np.ndarray | None) -> bool:
     return False
 
 
-def as_elements(array: np.ndarray | None) -> np.ndarray | None:
+def as_elements(array: np.ndarray) -> np.ndarray:
     """An array as rows, in logical order: a single row if its memory is in that order."""
-    if array is None:
-        return None
     return array.reshape(1, -1) if array.flags.c_contiguous else as_rows(array, array.ndim - 1)
 
 
@@ -235,9 +233,10 @@ def number(name: str, value: Any, low: float, high: float) -> float:
         if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
             raise TypeError(f"{name} is {value!r}: give {_range(low, high)}")
         value = float(value)
-    if not (low <= value <= high and value < math.inf):
-        raise ValueError(f"{name} is {value:g}: give {_range(low, high)}")
-    return value
+    real: float = value
+    if not (low <= real <= high and real < math.inf):
+        raise ValueError(f"{name} is {real:g}: give {_range(low, high)}")
+    return real
 
 
 def _range(low: float, high: float) -> str:
@@ -402,14 +401,17 @@ def sparse_targets(value: Any, logits: np.ndarray, axis: int, ignore_index: int 
     return csr_of("targets", value, logits.shape)
 
 
-def check_dense(dense: np.ndarray) -> None:
+def check_dense(dense: np.ndarray | None) -> None:
     """Refuse a dense target that is negative or not finite; `dense` has its rows first."""
-    check_range("targets", dense, 0.0, math.inf, "targets are finite and not negative")
+    if dense is not None:
+        check_range("targets", dense, 0.0, math.inf, "targets are finite and not negative")
 
 
-def check_probabilities(name: str, dense: np.ndarray) -> None:
+def check_probabilities(name: str, dense: np.ndarray | None) -> None:
     """Refuse what is not in [0, 1]."""
-    check_range(name, dense, 0.0, 1.0, "it is outside [0, 1]; targets of a sigmoid are labels 0 and 1 or probabilities")
+    if dense is not None:
+        rule = "it is outside [0, 1]; targets of a sigmoid are labels 0 and 1 or probabilities"
+        check_range(name, dense, 0.0, 1.0, rule)
 
 
 def check_sparse_probabilities(value: Any, sparse: Sparse) -> None:

@@ -119,28 +119,32 @@ def sigmoid_cross_entropy(
             total_weight = _sigmoid.total(_validate.as_elements(weights))
         elif row_weights is not None:
             total_weight = math.fsum(row_weights) * (scores.size / max(1, len(row_weights)))
-    outputs = (losses, grad_out, hess_out)
     # CSR targets need the columns of the matrix.
     scores_rows = _validate.as_elements(scores) if sparse is None else _validate.as_rows(scores, 1)
-    out_rows = [_validate.as_elements(out) for out in outputs]
+    losses_rows, grad_rows, hess_rows = (_elements(array) for array in (losses, grad_out, hess_out))
     loss = _sigmoid.loss(
         scores_rows,
-        _validate.as_elements(dense),
+        _elements(dense),
         sparse,
-        _validate.as_elements(weights),
+        _elements(weights),
         row_weights,
         total_weight,
         smoothing,
         positive,
-        *out_rows,
+        losses_rows,
+        grad_rows,
+        hess_rows,
         n_threads,
     )
     if loss is None:
         _validate.check_probabilities("targets", dense)
-    for out, rows in zip(outputs, out_rows, strict=True):
+    for out, rows in ((losses, losses_rows), (grad_out, grad_rows), (hess_out, hess_rows)):
         if out is not None:
             _validate.put_back(out, rows, out.ndim - 1)
-    if losses is not None:
-        loss = losses
     results = tuple(out for out in (grad_out, hess_out) if out is not None)
-    return (loss, *results) if results else loss
+    value = loss if losses is None else losses
+    return (value, *results) if results else value
+
+
+def _elements(array: np.ndarray | None) -> np.ndarray | None:
+    return None if array is None else _validate.as_elements(array)

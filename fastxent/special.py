@@ -100,11 +100,12 @@ def logsumexp(
         return buffer
     array, rows, axes = covered
     shape = tuple(1 if i in axes else size for i, size in enumerate(array.shape) if keepdims or i not in axes)
-    like = np.empty(shape, array.dtype) if out is None else None
-    if out is not None:
-        like = _buffer(out, np.broadcast_to(np.empty((), array.dtype), shape), a)
-    like[...] = _softmax.special("logsumexp", rows, None, n_threads).reshape(shape)
-    return like if shape or out is not None else like[()]
+    if out is None:
+        result = np.empty(shape, array.dtype)
+    else:
+        result = _buffer(out, np.broadcast_to(np.empty((), array.dtype), shape), a)
+    result[...] = _softmax.special("logsumexp", rows, None, n_threads).reshape(shape)
+    return result if shape or out is not None else result[()]
 
 
 def _softmax_like(wanted: str, x: Any, axis: Any, out: Any, n_threads: int | None) -> Any:

@@ -29,14 +29,11 @@ static inline V OP(polynomial)(V x, const REAL *c, size_t size) {
 }
 
 /* (e^r - 1 - r) / r^2 for |r| <= ln(2) / 2. */
-static inline V OP(exp_tail)(V r) {
-    return OP(polynomial)(r, OP(exp_coefficients), sizeof OP(exp_coefficients));
-}
+static inline V OP(exp_tail)(V r) { return OP(polynomial)(r, OP(exp_coefficients), sizeof OP(exp_coefficients)); }
 
 /* rint(t log2 e) */
 static inline V OP(power_of_two)(V t) {
-    return OP(sub)(OP(fma)(t, OP(set)(C(F64_LOG2E, F32_LOG2E)), OP(set)(ROUND_TO_INTEGER)),
-                   OP(set)(ROUND_TO_INTEGER));
+    return OP(sub)(OP(fma)(t, OP(set)(C(F64_LOG2E, F32_LOG2E)), OP(set)(ROUND_TO_INTEGER)), OP(set)(ROUND_TO_INTEGER));
 }
 
 /* 2^-n e^t for n = power_of_two(t). Floats with a fused multiply-add may take a short way (0.87 ulp; without one it would
@@ -192,7 +189,8 @@ static inline OP(reference) OP(refer_to)(V max) {
 
 /* The same for a maximum from PLAIN_FROM to PLAIN_TO, which needs no shift. */
 static inline OP(reference) OP(refer_plainly)(V max) {
-    OP(reference) to = {max, OP(set)(0), OP(set)(0), OP(max)(OP(sub)(max, OP(set)(REACH)), OP(set)(LOG_SMALLEST_NORMAL))};
+    OP(reference) to = {max, OP(set)(0), OP(set)(0),
+                        OP(max)(OP(sub)(max, OP(set)(REACH)), OP(set)(LOG_SMALLEST_NORMAL))};
     return to;
 }
 
@@ -207,13 +205,11 @@ static inline V OP(exp_relative)(V x, const OP(reference) *to, int plain, V *res
     return OP(keep)(counts, value);
 }
 
-static inline V OP(mark_masked)(V x, V e) {
-    return OP(select)(OP(ne)(x, OP(set)(-INFINITY)), e, OP(set)(-1));
-}
+static inline V OP(mark_masked)(V x, V e) { return OP(select)(OP(ne)(x, OP(set)(-INFINITY)), e, OP(set)(-1)); }
 
 /* A row whose largest score is not finite. */
-static void KERNEL(limit_row)(const REAL *x, ptrdiff_t n, double max, REAL *e, ptrdiff_t step,
-                              const fx_rows *out, ptrdiff_t row) {
+static void KERNEL(limit_row)(const REAL *x, ptrdiff_t n, double max, REAL *e, ptrdiff_t step, const fx_rows *out,
+                              ptrdiff_t row) {
     double ties = 0.0, others = 0.0, classes = 0.0, margins = 0.0;
     for (ptrdiff_t j = 0; j < n; ++j) {
         REAL score = x[j];
@@ -250,14 +246,14 @@ static REAL KERNEL(max)(const REAL *x, ptrdiff_t n) {
 
 /* How a row is gone through; constants wherever it is used. */
 typedef struct {
-    int plain;   /* see refer_plainly */
-    int apart;   /* exponentials equal to the top one are left out of the sum, and counted */
-    int marked;  /* exponentials of -inf are stored as -1 */
+    int plain;  /* see refer_plainly */
+    int apart;  /* exponentials equal to the top one are left out of the sum, and counted */
+    int marked; /* exponentials of -inf are stored as -1 */
 } OP(mode);
 
 /* Exponentials of k scores: stored, and added to the sum. */
-static inline SUM OP(expsum_step)(SUM sum, const REAL *x, REAL *e, ptrdiff_t k, const OP(reference) *to,
-                                  V top, OP(mode) mode, ptrdiff_t *others) {
+static inline SUM OP(expsum_step)(SUM sum, const REAL *x, REAL *e, ptrdiff_t k, const OP(reference) *to, V top,
+                                  OP(mode) mode, ptrdiff_t *others) {
     V score = k == LANES ? OP(load)(x) : OP(load_part)(x, k, -INFINITY);
     V rest, value = OP(exp_relative)(score, to, mode.plain, &rest);
     if (e) {
@@ -318,8 +314,8 @@ static void KERNEL(sum_apart)(const REAL *e, ptrdiff_t n, V top, const fx_rows *
 
 /* A row without marks. The double that holds a sum of floats has digits to spare: the top one is taken out
    afterwards, which is a tenth faster, unless what remains is so small that the sum's rounding would show. */
-static inline void KERNEL(expsum_unmarked)(const OP(row) *at, const OP(reference) *to, int plain,
-                                           const fx_rows *out, ptrdiff_t row) {
+static inline void KERNEL(expsum_unmarked)(const OP(row) *at, const OP(reference) *to, int plain, const fx_rows *out,
+                                           ptrdiff_t row) {
     V rest, top = OP(exp_relative)(to->max, to, plain, &rest);
     if (sizeof(REAL) == sizeof(float)) {
         REAL first[LANES];
@@ -354,22 +350,19 @@ static void KERNEL(margins_row)(const REAL *x, ptrdiff_t n, REAL row_max, const 
 
 /* ---- few classes: rows in lanes --------------------------------------------------------------------- */
 
-static inline void KERNEL(few_load)(const REAL *x, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t n,
-                                    V *column) {
+static inline void KERNEL(few_load)(const REAL *x, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t n, V *column) {
     ptrdiff_t j = 0;
     do {
         ptrdiff_t k = n - j < LANES ? n - j : LANES;
         V tile[LANES];
-        for (int i = 0; i < LANES; ++i)
-            tile[i] = i < rows ? OP(load_part)(x + i * stride + j, k, 0) : OP(set)(0);
+        for (int i = 0; i < LANES; ++i) tile[i] = i < rows ? OP(load_part)(x + i * stride + j, k, 0) : OP(set)(0);
         OP(transpose)(tile);
         for (int i = 0; i < LANES; ++i) column[j + i] = tile[i];
         j += LANES;
     } while (j < n);
 }
 
-static inline void KERNEL(few_store)(V *column, ptrdiff_t rows, ptrdiff_t n, REAL *out,
-                                     ptrdiff_t stride) {
+static inline void KERNEL(few_store)(V *column, ptrdiff_t rows, ptrdiff_t n, REAL *out, ptrdiff_t stride) {
     for (ptrdiff_t j = 0; j < n; j += LANES) {
         ptrdiff_t k = n - j < LANES ? n - j : LANES;
         OP(transpose)(column + j);
@@ -424,8 +417,7 @@ static void KERNEL(expsum_group)(const REAL *x, ptrdiff_t stride, ptrdiff_t rows
     }
     for (ptrdiff_t i = 0; i < rows; ++i)
         if (!(maxima[i] > -INFINITY && maxima[i] < INFINITY))
-            KERNEL(limit_row)(x + i * stride, n, (double)maxima[i], e ? e + i : NULL, LANES, out,
-                              first + i);
+            KERNEL(limit_row)(x + i * stride, n, (double)maxima[i], e ? e + i : NULL, LANES, out, first + i);
 }
 
 /* From the sum of the stored exponentials, and the shift in `stored`, to `others` and `stored`. The stored exponential
@@ -463,8 +455,7 @@ static void KERNEL(finish_rows)(ptrdiff_t rows, const fx_rows *out) {
         total = f64_add(total, f64_add(f64_fma(ties, unit_rest, rest), total_rest));
         f64_store_part(out->others + i, f64_select(finite, quotient, others), k);
         f64_store_part(out->rest + i, f64_keep(finite, quotient_rest), k);
-        f64_store_part(out->stored + i,
-                       f64_select(finite, f64_scale2(total, power), f64_add(ties, others)), k);
+        f64_store_part(out->stored + i, f64_select(finite, f64_scale2(total, power), f64_add(ties, others)), k);
     }
 }
 
@@ -472,8 +463,8 @@ static void KERNEL(rows_expsum)(const REAL *x, ptrdiff_t stride, ptrdiff_t rows,
                                 ptrdiff_t e_stride, const fx_rows *out) {
     if (n <= FX_FEW) {
         for (ptrdiff_t i = 0; i < rows; i += LANES)
-            KERNEL(expsum_group)(x + i * stride, stride, rows - i < LANES ? rows - i : LANES, n,
-                                 e ? e + i * n : NULL, out, i);
+            KERNEL(expsum_group)(x + i * stride, stride, rows - i < LANES ? rows - i : LANES, n, e ? e + i * n : NULL,
+                                 out, i);
     } else {
         for (ptrdiff_t i = 0; i < rows; ++i) {
             OP(row) at = {x + i * stride, n, e ? e + i * e_stride : NULL, stride * (ptrdiff_t)sizeof(REAL),
@@ -529,18 +520,15 @@ static inline V OP(scaled)(V e, const OP(scaling) *by, int tiny, int shifted) {
     return OP(keep)(OP(not_lt)(e, OP(set)(0)), OP(fma)(counted, by->factor, by->offset));
 }
 
-static inline void KERNEL(scale_row)(const REAL *e, ptrdiff_t n, const OP(scaling) *by, int tiny,
-                                     int shifted, REAL *out) {
+static inline void KERNEL(scale_row)(const REAL *e, ptrdiff_t n, const OP(scaling) *by, int tiny, int shifted,
+                                     REAL *out) {
     ptrdiff_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        OP(store)(out + i, OP(scaled)(OP(load)(e + i), by, tiny, shifted));
-    if (i < n)
-        OP(store_part)(out + i, OP(scaled)(OP(load_part)(e + i, n - i, 0), by, tiny, shifted), n - i);
+    for (; i + LANES <= n; i += LANES) OP(store)(out + i, OP(scaled)(OP(load)(e + i), by, tiny, shifted));
+    if (i < n) OP(store_part)(out + i, OP(scaled)(OP(load_part)(e + i, n - i, 0), by, tiny, shifted), n - i);
 }
 
-static void KERNEL(rows_scale)(const REAL *e, ptrdiff_t e_stride, ptrdiff_t rows, ptrdiff_t n,
-                               const double *factor, const double *offset, REAL *out,
-                               ptrdiff_t stride) {
+static void KERNEL(rows_scale)(const REAL *e, ptrdiff_t e_stride, ptrdiff_t rows, ptrdiff_t n, const double *factor,
+                               const double *offset, REAL *out, ptrdiff_t stride) {
     if (n <= FX_FEW) {
         for (ptrdiff_t i = 0; i < rows; i += LANES) {
             ptrdiff_t k = rows - i < LANES ? rows - i : LANES;
@@ -572,8 +560,8 @@ typedef struct {
     V least, inverse, not_top, factor;
 } OP(curving);
 
-static inline OP(curving) OP(curve_by)(const double *inverse, const double *not_top,
-                                       const double *factor, ptrdiff_t rows) {
+static inline OP(curving)
+    OP(curve_by)(const double *inverse, const double *not_top, const double *factor, ptrdiff_t rows) {
     REAL least[LANES], inverses[LANES], not_tops[LANES], factors[LANES];
     for (ptrdiff_t i = 0; i < LANES; ++i) {
         ptrdiff_t k = i < rows ? i : 0;
@@ -593,15 +581,14 @@ static inline V OP(curved)(V e, const OP(curving) *by) {
 }
 
 static void KERNEL(rows_curvature)(const REAL *e, ptrdiff_t e_stride, ptrdiff_t rows, ptrdiff_t n,
-                                   const double *inverse, const double *not_top, const double *factor,
-                                   REAL *out, ptrdiff_t stride) {
+                                   const double *inverse, const double *not_top, const double *factor, REAL *out,
+                                   ptrdiff_t stride) {
     if (n <= FX_FEW) {
         for (ptrdiff_t i = 0; i < rows; i += LANES) {
             ptrdiff_t k = rows - i < LANES ? rows - i : LANES;
             V column[FX_FEW + LANES];
             OP(curving) by = OP(curve_by)(inverse + i, not_top + i, factor + i, k);
-            for (ptrdiff_t j = 0; j < n; ++j)
-                column[j] = OP(curved)(OP(load)(e + i * n + j * LANES), &by);
+            for (ptrdiff_t j = 0; j < n; ++j) column[j] = OP(curved)(OP(load)(e + i * n + j * LANES), &by);
             for (ptrdiff_t j = n; j % LANES; ++j) column[j] = OP(set)(0);
             KERNEL(few_store)(column, k, n, out + i * stride, stride);
         }
@@ -613,15 +600,13 @@ static void KERNEL(rows_curvature)(const REAL *e, ptrdiff_t e_stride, ptrdiff_t 
         OP(curving) by = OP(curve_by)(inverse + i, not_top + i, factor + i, 1);
         ptrdiff_t j = 0;
         for (; j + LANES <= n; j += LANES) OP(store)(to + j, OP(curved)(OP(load)(row + j), &by));
-        if (j < n)
-            OP(store_part)(to + j, OP(curved)(OP(load_part)(row + j, n - j, 0), &by), n - j);
+        if (j < n) OP(store_part)(to + j, OP(curved)(OP(load_part)(row + j, n - j, 0), &by), n - j);
     }
 }
 
 /* (x - max) - log_total: both terms have the same sign, nothing cancels. */
-static void KERNEL(rows_subtract_max)(const REAL *x, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t n,
-                                      const double *max, const double *log_total, REAL *out,
-                                      ptrdiff_t out_stride) {
+static void KERNEL(rows_subtract_max)(const REAL *x, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t n, const double *max,
+                                      const double *log_total, REAL *out, ptrdiff_t out_stride) {
     for (ptrdiff_t i = 0; i < rows; ++i) {
         const REAL *row = x + i * stride;
         REAL *to = out + i * out_stride;
@@ -825,8 +810,7 @@ static inline double KERNEL(sigmoid_terms)(const REAL *x, const REAL *y, ptrdiff
 }
 
 static double KERNEL(sigmoid_loss)(const REAL *x, const REAL *y, ptrdiff_t n, const fx_sigmoid *options,
-                                   const REAL *weight, REAL *loss, REAL *grad, REAL *hess,
-                                   ptrdiff_t *refused) {
+                                   const REAL *weight, REAL *loss, REAL *grad, REAL *hess, ptrdiff_t *refused) {
     if (options->smoothing != 0.0 || options->pos_weight != 1.0)
         return KERNEL(sigmoid_terms)(x, y, n, options, 1, weight, loss, grad, hess, refused);
     return KERNEL(sigmoid_terms)(x, y, n, options, 0, weight, loss, grad, hess, refused);
