@@ -3,13 +3,108 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal, Unpack, overload
 
 import numpy as np
 
 from fastxent import _sigmoid, _validate
+from fastxent._typing import Asked, Reduced, SigmoidOptions
 
 
+@overload
+def sigmoid_cross_entropy(
+    logits: Any,
+    targets: Any,
+    *,
+    grad: Literal[False] = False,
+    hess: Literal[False] = False,
+    reduction: Reduced = "mean",
+    **options: Unpack[SigmoidOptions],
+) -> float: ...
+
+
+@overload
+def sigmoid_cross_entropy(
+    logits: Any,
+    targets: Any,
+    *,
+    grad: Literal[False] = False,
+    hess: Literal[False] = False,
+    reduction: Literal["none"],
+    **options: Unpack[SigmoidOptions],
+) -> np.ndarray: ...
+
+
+@overload
+def sigmoid_cross_entropy(
+    logits: Any,
+    targets: Any,
+    *,
+    grad: Asked,
+    hess: Literal[False] = False,
+    reduction: Reduced = "mean",
+    **options: Unpack[SigmoidOptions],
+) -> tuple[float, np.ndarray]: ...
+
+
+@overload
+def sigmoid_cross_entropy(
+    logits: Any,
+    targets: Any,
+    *,
+    grad: Asked,
+    hess: Literal[False] = False,
+    reduction: Literal["none"],
+    **options: Unpack[SigmoidOptions],
+) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+@overload
+def sigmoid_cross_entropy(
+    logits: Any,
+    targets: Any,
+    *,
+    grad: Literal[False] = False,
+    hess: Asked,
+    reduction: Reduced = "mean",
+    **options: Unpack[SigmoidOptions],
+) -> tuple[float, np.ndarray]: ...
+
+
+@overload
+def sigmoid_cross_entropy(
+    logits: Any,
+    targets: Any,
+    *,
+    grad: Literal[False] = False,
+    hess: Asked,
+    reduction: Literal["none"],
+    **options: Unpack[SigmoidOptions],
+) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+@overload
+def sigmoid_cross_entropy(
+    logits: Any,
+    targets: Any,
+    *,
+    grad: Asked,
+    hess: Asked,
+    reduction: Reduced = "mean",
+    **options: Unpack[SigmoidOptions],
+) -> tuple[float, np.ndarray, np.ndarray]: ...
+
+
+@overload
+def sigmoid_cross_entropy(
+    logits: Any,
+    targets: Any,
+    *,
+    grad: Asked,
+    hess: Asked,
+    reduction: Literal["none"],
+    **options: Unpack[SigmoidOptions],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
 def sigmoid_cross_entropy(
     logits: Any,
     targets: Any,

@@ -2,11 +2,108 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, Unpack, overload
+
+import numpy as np
 
 from fastxent import _softmax, _validate
+from fastxent._typing import Asked, Reduced, SoftmaxOptions
 
 
+@overload
+def softmax_cross_entropy(
+    logits: Any,
+    targets: Any,
+    *,
+    grad: Literal[False] = False,
+    hess: Literal[False] = False,
+    reduction: Reduced = "mean",
+    **options: Unpack[SoftmaxOptions],
+) -> float: ...
+
+
+@overload
+def softmax_cross_entropy(
+    logits: Any,
+    targets: Any,
+    *,
+    grad: Literal[False] = False,
+    hess: Literal[False] = False,
+    reduction: Literal["none"],
+    **options: Unpack[SoftmaxOptions],
+) -> np.ndarray: ...
+
+
+@overload
+def softmax_cross_entropy(
+    logits: Any,
+    targets: Any,
+    *,
+    grad: Asked,
+    hess: Literal[False] = False,
+    reduction: Reduced = "mean",
+    **options: Unpack[SoftmaxOptions],
+) -> tuple[float, np.ndarray]: ...
+
+
+@overload
+def softmax_cross_entropy(
+    logits: Any,
+    targets: Any,
+    *,
+    grad: Asked,
+    hess: Literal[False] = False,
+    reduction: Literal["none"],
+    **options: Unpack[SoftmaxOptions],
+) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+@overload
+def softmax_cross_entropy(
+    logits: Any,
+    targets: Any,
+    *,
+    grad: Literal[False] = False,
+    hess: Asked,
+    reduction: Reduced = "mean",
+    **options: Unpack[SoftmaxOptions],
+) -> tuple[float, np.ndarray]: ...
+
+
+@overload
+def softmax_cross_entropy(
+    logits: Any,
+    targets: Any,
+    *,
+    grad: Literal[False] = False,
+    hess: Asked,
+    reduction: Literal["none"],
+    **options: Unpack[SoftmaxOptions],
+) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+@overload
+def softmax_cross_entropy(
+    logits: Any,
+    targets: Any,
+    *,
+    grad: Asked,
+    hess: Asked,
+    reduction: Reduced = "mean",
+    **options: Unpack[SoftmaxOptions],
+) -> tuple[float, np.ndarray, np.ndarray]: ...
+
+
+@overload
+def softmax_cross_entropy(
+    logits: Any,
+    targets: Any,
+    *,
+    grad: Asked,
+    hess: Asked,
+    reduction: Literal["none"],
+    **options: Unpack[SoftmaxOptions],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
 def softmax_cross_entropy(
     logits: Any,
     targets: Any,

@@ -1,0 +1,30 @@
+"""Types of the losses' arguments, for their overloads."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypedDict
+
+import numpy as np
+
+# What asks for a gradient or a Hessian: True, or an array to write it to.
+Asked = Literal[True] | np.ndarray
+Reduced = Literal["mean", "sum"]
+
+
+class SigmoidOptions(TypedDict, total=False):
+    """Options that do not change what a sigmoid loss returns."""
+
+    sample_weight: Any
+    pos_weight: float
+    label_smoothing: float
+    n_threads: int | None
+
+
+class SoftmaxOptions(TypedDict, total=False):
+    """Options that do not change what a softmax loss returns."""
+
+    axis: int
+    sample_weight: Any
+    label_smoothing: float
+    ignore_index: int | None
+    n_threads: int | None
