@@ -353,12 +353,13 @@ class Accumulator:
 
     def _checked_weights(self, weights: NDArray[Any], first_row: int) -> NDArray[np.float64]:
         checked = weights.astype(np.float64)
-        bad = ~(np.isfinite(checked) & (checked >= 0))
+        # Squares and sums of larger ones leave the range of doubles.
+        bad = ~((checked >= 0) & (checked <= 1e100))
         if bad.any():
             at = int(bad.argmax())
             raise CommandError(
                 f"{self._weights_name}: row {first_row + at}: weight {weights[at]}; "
-                "weights must be finite and not negative"
+                "weights must be from 0 to 1e100; only their ratios matter"
             )
         return checked
 

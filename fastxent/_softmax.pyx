@@ -23,8 +23,8 @@ from libc.stdlib cimport free, malloc
 cimport numpy as cnp
 import numpy as np
 
-from fastxent._arrays cimport (Integers, Rows, direct_rows, integers_of, is_direct, read_integer, read_rows, rows_of,
-                               write_rows)
+from fastxent._arrays cimport (UINT64, Integers, Rows, direct_rows, integers_of, is_direct, read_integer, read_rows,
+                               rows_of, write_rows)
 from fastxent._kernels cimport (FX_FEW, FX_FEW_SIZE, Table, active, fx_rows, fx_target, real, row_subtract,
                                 row_target, rows_curvature, rows_expsum, rows_scale, rows_subtract_max, share,
                                 threads_for)
@@ -484,12 +484,14 @@ def first_bad_label(labels, Py_ssize_t classes, ignored):
     """The first row whose label is neither in [0, classes) nor `ignored`, or -1."""
     cdef Integers integers = integers_of(labels)
     cdef Py_ssize_t i, n = len(labels), bad = -1
-    cdef bint has_ignored = ignored is not None
+    cdef bint has_ignored = ignored is not None, wraps = integers.storage == UINT64
     cdef long long label, ignored_label = ignored if has_ignored else 0
     with nogil:
         for i in range(n):
             label = read_integer(&integers, i)
-            if (label < 0 or label >= classes) and not (has_ignored and label == ignored_label):
+            # A uint64 of 2^63 or more reads as a negative number, which it is not.
+            if ((label < 0 or label >= classes)
+                    and not (has_ignored and label == ignored_label and not (wraps and label < 0))):
                 bad = i
                 break
     return bad

@@ -247,7 +247,7 @@ def reduction_of(reduction: Any) -> str:
     """One of "mean", "sum", "none"."""
     if not isinstance(reduction, str) or reduction not in _REDUCTIONS:
         raise ValueError(f'reduction is {reduction!r}: give "mean", "sum" or "none"')
-    return reduction
+    return str(reduction)
 
 
 def weights_of(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray | None:
@@ -283,20 +283,22 @@ def moderate(weights: np.ndarray | None) -> np.ndarray | None:
     most = float(weights.max())
     if most == 0.0 or 2.0**-60 <= most <= 2.0**60:
         return weights
-    return np.ldexp(weights.astype(np.float64), -math.frexp(most)[1])
+    with np.errstate(under="ignore"):
+        return np.ldexp(weights.astype(np.float64), -math.frexp(most)[1])
 
 
 def check_range(name: str, array: np.ndarray, low: float, high: float, rule: str) -> None:
     """Refuse an element that is NaN, infinite, below `low` or above `high`."""
     if array.size == 0:
         return
-    least, most = array.min(), array.max()
+    least, most = float(array.min()), float(array.max())
     if least >= low and most <= high and most < math.inf:
         return
     array = np.atleast_1d(array)
     for start in range(0, len(array), 4096):
         block = array[start : start + 4096]
-        good = (block >= low) & (block <= high) & (block < math.inf)
+        wide = block.astype(np.float64)
+        good = (wide >= low) & (wide <= high) & (wide < math.inf)
         if not good.all():
             at = np.unravel_index(int(np.argmin(good)), block.shape)
             where = ", ".join(str(int(i) + (start if axis == 0 else 0)) for axis, i in enumerate(at))
@@ -369,7 +371,7 @@ def csr_of(name: str, value: Any, shape: tuple[int, ...]) -> Sparse:
         raise ValueError(
             f"{name} has shape {value.shape}, logits {shape}: CSR needs the shape of two-dimensional logits"
         )
-    indptr, indices = np.asarray(value.indptr), np.asarray(value.indices)
+    indptr, indices = native(np.asarray(value.indptr)), native(np.asarray(value.indices))
     values = real_array(f"{name}.data", value.data)
     for part, array in (("indptr", indptr), ("indices", indices)):
         if array.dtype.kind not in "iu" or array.ndim != 1:
@@ -401,27 +403,27 @@ def sparse_targets(value: Any, logits: np.ndarray, axis: int, ignore_index: int 
     return csr_of("targets", value, logits.shape)
 
 
-def check_dense(dense: np.ndarray | None) -> None:
-    """Refuse a dense target that is negative or not finite; `dense` has its rows first."""
-    if dense is not None:
-        check_range("targets", dense, 0.0, math.inf, "targets are finite and not negative")
+def check_dense(dense: np.ndarray, dtype: np.dtype[Any]) -> None:
+    """Refuse a dense target that is negative, or not finite once it is a `dtype`; `dense` has its rows first."""
+    most = float(np.finfo(dtype).max)
+    check_range("targets", dense, 0.0, most, f"targets are not negative, and finite as {dtype}")
 
 
-def check_probabilities(name: str, dense: np.ndarray | None) -> None:
+def check_probabilities(name: str, dense: np.ndarray) -> None:
     """Refuse what is not in [0, 1]."""
-    if dense is not None:
-        rule = "it is outside [0, 1]; targets of a sigmoid are labels 0 and 1 or probabilities"
-        check_range(name, dense, 0.0, 1.0, rule)
+    check_range(name, dense, 0.0, 1.0, "it is outside [0, 1]; targets of a sigmoid are labels 0 and 1 or probabilities")
 
 
 def check_sparse_probabilities(value: Any, sparse: Sparse) -> None:
     """Refuse a CSR element above 1, duplicates added up; negative ones have been refused."""
-    indptr, indices, values = sparse
-    if not value.has_canonical_format:
-        summed = value.copy()
-        summed.sum_duplicates()
-        indptr, indices, values = summed.indptr, summed.indices, summed.data
-    if len(values) == 0 or values.max() <= 1.0:
+    if len(sparse.values) == 0:
+        return
+    # What the matrix says of itself may be stale.
+    summed = value.copy()
+    summed.has_canonical_format = False
+    summed.sum_duplicates()
+    indptr, indices, values = summed.indptr, summed.indices, summed.data
+    if values.max() <= 1.0:
         return
     entry = int(np.argmax(values))
     row = int(np.searchsorted(indptr, entry, side="right")) - 1

@@ -192,15 +192,16 @@ def sigmoid_cross_entropy(
             )
     weights, row_weights = _validate.element_weights("sample_weight", sample_weight, scores.shape)
 
-    buffers = not ((grad is True or grad is False) and (hess is True or hess is False))
     inputs: tuple[tuple[str, Any], ...] = ()
+    dtypes = _validate.output_dtypes(scores)
+    if not ((grad is True or grad is False) and (hess is True or hess is False)):
+        inputs = (("logits", scores), ("logits", logits), ("targets", targets), ("targets", dense))
+        inputs += (("sample_weight", sample_weight), ("sample_weight", weights), ("sample_weight", row_weights))
+    # Without buffers nothing is lost if the row loop finds what must be refused, as it does in its own dtype.
     if sparse is not None:
         _validate.check_sparse_probabilities(targets, sparse)
-    elif buffers:
+    elif dense is not None and (inputs or dense.dtype != dtypes[0]):
         _validate.check_probabilities("targets", dense)
-    if buffers:
-        inputs = (("logits", logits), ("targets", targets), ("sample_weight", sample_weight))
-    dtypes = _validate.output_dtypes(scores)
     grad_out = _validate.output("grad", grad, scores, dtypes, inputs, "logits")
     hess_out = _validate.output("hess", hess, scores, dtypes, inputs, "logits")
     _validate.separate(grad_out, hess_out)
@@ -232,6 +233,7 @@ def sigmoid_cross_entropy(
         n_threads,
     )
     if loss is None:
+        assert dense is not None
         _validate.check_probabilities("targets", dense)
     for out, rows in ((losses, losses_rows), (grad_out, grad_rows), (hess_out, hess_rows)):
         if out is not None:

@@ -218,11 +218,13 @@ def _softmax_loss(
 
     in_place = False
     inputs: tuple[tuple[str, Any], ...] = ()
-    if not ((grad is True or grad is False) and (hess is True or hess is False)):
-        inputs = (("logits", logits), ("targets", targets), ("sample_weight", sample_weight))
-        if dense is not None:
-            _validate.check_dense(dense)
     dtypes = _validate.output_dtypes(scores)
+    if not ((grad is True or grad is False) and (hess is True or hess is False)):
+        inputs = (("logits", scores), ("logits", logits), ("targets", targets), ("targets", labels))
+        inputs += (("targets", dense), ("sample_weight", sample_weight), ("sample_weight", weights))
+    # Without buffers nothing is lost if the row loop finds what must be refused, as it does in its own dtype.
+    if dense is not None and (inputs or dense.dtype != dtypes[0]):
+        _validate.check_dense(dense, dtypes[0])
     grad_out = _validate.output("grad", grad, scores, dtypes, inputs, "logits")
     hess_out = _validate.output("hess", hess, scores, dtypes, inputs, "logits")
     if inputs:
@@ -246,7 +248,8 @@ def _softmax_loss(
         n_threads,
     )
     if loss is None:
-        _validate.check_dense(dense)
+        assert dense is not None
+        _validate.check_dense(dense, dtypes[0])
     if reduction == "none":
         loss = loss.reshape(rows)
     if grad_out is None and hess_out is None:

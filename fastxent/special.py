@@ -31,7 +31,7 @@ def _rows(x: Any, axis: Any) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]] |
         axes = np.lib.array_utils.normalize_axis_tuple(axis, array.ndim)
     if len(axes) == 1:
         return array, _validate.as_rows(array, axes[0]), axes
-    if not array.flags.c_contiguous or sorted(axes) != list(range(min(axes), max(axes) + 1)) or not axes:
+    if not axes or not array.flags.c_contiguous or sorted(axes) != list(range(min(axes), max(axes) + 1)):
         return None
     first, last = min(axes), max(axes) + 1
     shape = (*array.shape[:first], -1, *array.shape[last:])
@@ -39,7 +39,7 @@ def _rows(x: Any, axis: Any) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]] |
 
 
 def _buffer(out: Any, like: np.ndarray, x: Any) -> np.ndarray:
-    return _validate.buffer("out", out, like, (like.dtype,), (("x", x),), "x")
+    return _validate.buffer("out", out, like, (like.dtype,), (("x", np.asarray(x)),), "x")
 
 
 def logsumexp(

@@ -625,7 +625,7 @@ static void KERNEL(rows_subtract_max)(const REAL *x, ptrdiff_t stride, ptrdiff_t
 static void KERNEL(row_target)(const REAL *y, const REAL *x, ptrdiff_t n, REAL max, fx_target *out) {
     V top = OP(set)(max), zero = OP(set)(0);
     SUM sum = OP(sum_zero)(), margin = OP(sum_zero)();
-    ptrdiff_t count = 0, negative = 0, last = 0;
+    ptrdiff_t count = 0, refused = 0, last = 0;
     for (ptrdiff_t i = 0; i < n; i += LANES) {
         ptrdiff_t k = n - i < LANES ? n - i : LANES;
         V target = k == LANES ? OP(load)(y + i) : OP(load_part)(y + i, k, 0);
@@ -640,7 +640,7 @@ static void KERNEL(row_target)(const REAL *y, const REAL *x, ptrdiff_t n, REAL m
             rest = OP(keep)(OP(lt)(below, OP(set)(INFINITY)), OP(keep)(set, rest));
             count += here;
             last = i;
-            negative += OP(count)(OP(lt)(target, zero));
+            refused += OP(count)(OP(lt)(target, zero)) + OP(count)(OP(not_lt)(target, OP(set)(INFINITY)));
             sum = OP(sum_add)(sum, target);
             margin = OP(sum_product)(margin, target, below, rest);
         }
@@ -650,7 +650,7 @@ static void KERNEL(row_target)(const REAL *y, const REAL *x, ptrdiff_t n, REAL m
     out->margin = OP(sum_total)(margin, &out->margin_rest);
     out->count = count;
     out->last = last;
-    out->refused = negative || !(out->sum < INFINITY);
+    out->refused = refused != 0;
 }
 
 static void KERNEL(row_subtract)(REAL *out, const REAL *y, ptrdiff_t n, double weight) {

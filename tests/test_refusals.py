@@ -574,3 +574,60 @@ def test_settings() -> None:
     refuse(fx.set_isa, "sse2", error=ValueError, says=("sse2", *fx.info()["isas"]))
     refuse(fx.set_num_threads, 0, error=ValueError, says=("n_threads", "0"))
     refuse(fx.set_num_threads, 2.0, error=TypeError, says=("n_threads", "2.0"))
+
+
+# ---- calls that almost got through ---
+
+
+def test_targets_are_checked_before_they_are_rounded() -> None:
+    scores = np.zeros((4, 3), np.float32)
+    for value, loss in (
+        (-1e-60, fx.softmax_cross_entropy),
+        (1e39, fx.softmax_cross_entropy),
+        (1 + 1e-12, fx.sigmoid_cross_entropy),
+    ):
+        for grad in (True, np.full((4, 3), 7, np.float32)):
+            with pytest.raises(ValueError, match=r"targets\[0, 0\]"):
+                loss(scores, np.full((4, 3), value), grad=grad)
+            assert grad is True or (grad == 7).all()
+
+
+def test_overlap_is_seen_through_other_kinds_of_arrays() -> None:
+    base = np.zeros((9, 4))
+    with pytest.raises(ValueError, match="grad overlaps logits"):
+        fx.softmax_cross_entropy(memoryview(base)[:8], np.zeros(8, int), grad=base[1:])
+    with pytest.raises(ValueError, match="out overlaps x"):
+        fx.softmax(memoryview(base)[:8], axis=1, out=base[1:])
+
+
+def test_a_large_unsigned_label_is_no_negative_one() -> None:
+    labels = np.array([0, 2**64 - 1], np.uint64)
+    with pytest.raises(ValueError, match=r"targets\[1\] is 18446744073709551615"):
+        fx.softmax_cross_entropy(np.zeros((2, 3)), labels, ignore_index=-1)
+
+
+def test_csr_is_not_believed_to_be_canonical() -> None:
+    targets = scipy.sparse.csr_array((np.array([0.7, 0.7]), [1, 1], [0, 2]), shape=(1, 3))
+    targets.has_canonical_format = True
+    with pytest.raises(ValueError, match="row 0, column 1"):
+        fx.sigmoid_cross_entropy(np.zeros((1, 3)), targets)
+
+
+def test_csr_in_another_byte_order() -> None:
+    targets = scipy.sparse.csr_array(np.eye(3))
+    scores = np.random.default_rng(0).standard_normal((3, 3))
+    wanted = fx.softmax_cross_entropy(scores, targets)
+    targets.indices, targets.indptr = targets.indices.astype(">i4"), targets.indptr.astype(">i4")
+    assert fx.softmax_cross_entropy(scores, targets) == wanted
+
+
+def test_extreme_weights_raise_no_floating_point_error() -> None:
+    with np.errstate(all="raise"):
+        assert fx.softmax_cross_entropy(np.zeros((2, 3)), [0, 1], sample_weight=[1e308, 1e-320]) == pytest.approx(
+            np.log(3)
+        )
+
+
+def test_no_axes_are_as_in_scipy() -> None:
+    x = np.arange(6.0).reshape(2, 3)
+    assert (fx.logsumexp(x, axis=()) == x).all()
