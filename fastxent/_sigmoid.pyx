@@ -129,7 +129,8 @@ cdef inline void sparse_piece(const Call *c, Py_ssize_t first, Py_ssize_t n, rea
         for entry in range(read_integer(&c.indptr, row), read_integer(&c.indptr, row + 1)):
             at = row * c.columns + read_integer(&c.indices, entry) - first
             if 0 <= at < n:
-                room[at] += <real>c.values[entry]
+                # The check has added duplicates up in double; rounded one by one they may come out above 1.
+                room[at] = min(<real>1, room[at] + <real>c.values[entry])
 
 
 cdef void loss_piece(Call *c, real *room, Py_ssize_t which) noexcept nogil:

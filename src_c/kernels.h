@@ -48,7 +48,7 @@ typedef struct {
     double sum_rest; /* what the two sums round off (double only) */
     double margin_rest;
     ptrdiff_t count; /* of targets other than 0 */
-    ptrdiff_t last;  /* where the last of these stands */
+    ptrdiff_t last;  /* where it stands if there is one; otherwise no figure */
     int refused;     /* a target is negative, NaN or infinite */
 } fx_target;
 

@@ -631,3 +631,11 @@ def test_extreme_weights_raise_no_floating_point_error() -> None:
 def test_no_axes_are_as_in_scipy() -> None:
     x = np.arange(6.0).reshape(2, 3)
     assert (fx.logsumexp(x, axis=()) == x).all()
+
+
+def test_csr_duplicates_that_reach_one_only_after_rounding() -> None:
+    targets = scipy.sparse.csr_array((np.full(10, 0.1), np.zeros(10, int), [0, 10]), shape=(1, 2))
+    scores = np.array([[2, -3]], np.float32)
+    buffer = np.empty_like(scores)
+    loss, _ = fx.sigmoid_cross_entropy(scores, targets, grad=buffer)
+    assert loss == pytest.approx(fx.sigmoid_cross_entropy(scores, [[1, 0]]), rel=1e-6)
