@@ -12,20 +12,30 @@ except ModuleNotFoundError as error:  # pragma: no cover - only in a checkout th
 
 from fastxent._info import __version__, info
 from fastxent.sigmoid import sigmoid_cross_entropy
-from fastxent.softmax import softmax_cross_entropy
+from fastxent.softmax import (
+    generalized_cross_entropy,
+    poly_cross_entropy,
+    softmax_cross_entropy,
+    softmax_cross_entropy_hvp,
+    softmax_focal_loss,
+)
 from fastxent.special import expit, log_expit, log_softmax, logsumexp, softmax
 
 __all__ = [
     "__version__",
     "expit",
+    "generalized_cross_entropy",
     "info",
     "isa",
     "log_expit",
     "log_softmax",
     "logsumexp",
+    "poly_cross_entropy",
     "set_isa",
     "set_num_threads",
     "sigmoid_cross_entropy",
     "softmax",
     "softmax_cross_entropy",
+    "softmax_cross_entropy_hvp",
+    "softmax_focal_loss",
 ]

@@ -1,5 +1,5 @@
 # The function table of the kernels, and wrappers that pick the element type: the only place that says f32 or f64.
-from libc.stdint cimport uint16_t
+from libc.stdint cimport uint8_t, uint16_t
 
 cdef extern from "kernels.h" nogil:
     enum:
@@ -8,6 +8,7 @@ cdef extern from "kernels.h" nogil:
 
     ctypedef struct fx_rows:
         double *max
+        double *max_low
         double *ties
         double *others
         double *rest
@@ -15,6 +16,11 @@ cdef extern from "kernels.h" nogil:
         double *margins
         double *margins_rest
         double *classes
+
+    ctypedef struct fx_transform:
+        double scale
+        double scale_rest
+        double cap
 
     ctypedef struct fx_target:
         double sum
@@ -31,16 +37,25 @@ cdef extern from "kernels.h" nogil:
         double pos_weight
 
     ctypedef struct fx_f32_kernels:
-        void (*rows_expsum)(const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, float *, Py_ssize_t,
+        void (*rows_expsum)(const float *, const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, float *, Py_ssize_t,
                             const fx_rows *) noexcept nogil
+        void (*rows_transform)(const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const fx_transform *, const float *,
+                               const float *, const uint8_t *, Py_ssize_t, float *, float *, float *, float *, double *,
+                               double *) noexcept nogil
+        void (*row_moments)(const float *, const float *, Py_ssize_t, double, double, double *, double *) noexcept nogil
         void (*rows_scale)(const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *,
                            const double *, float *, Py_ssize_t) noexcept nogil
         void (*rows_curvature)(const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *,
-                               const double *, const double *, float *, Py_ssize_t) noexcept nogil
+                               const double *, const double *, const double *, float *,
+                               Py_ssize_t) noexcept nogil
         void (*rows_subtract_max)(const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *,
                                   const double *, float *, Py_ssize_t) noexcept nogil
-        void (*row_target)(const float *, const float *, Py_ssize_t, float, fx_target *) noexcept nogil
+        void (*row_target)(const float *, const float *, const float *, Py_ssize_t, double, double,
+                           fx_target *) noexcept nogil
         void (*row_subtract)(float *, const float *, Py_ssize_t, double) noexcept nogil
+        double (*row_dot)(const float *, const float *, Py_ssize_t) noexcept nogil
+        void (*row_product)(const float *, const float *, Py_ssize_t, double, double, float *) noexcept nogil
+        void (*row_chain)(float *, float *, const float *, const float *, Py_ssize_t) noexcept nogil
         void (*expit)(const float *, float *, Py_ssize_t) noexcept nogil
         void (*log_expit)(const float *, float *, Py_ssize_t) noexcept nogil
         double (*sigmoid_loss)(const float *, const float *, Py_ssize_t, const fx_sigmoid *, const float *,
@@ -49,16 +64,25 @@ cdef extern from "kernels.h" nogil:
         void (*to_f16)(const float *, uint16_t *, Py_ssize_t) noexcept nogil
 
     ctypedef struct fx_f64_kernels:
-        void (*rows_expsum)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, double *, Py_ssize_t,
+        void (*rows_expsum)(const double *, const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, double *, Py_ssize_t,
                             const fx_rows *) noexcept nogil
+        void (*rows_transform)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const fx_transform *, const double *,
+                               const double *, const uint8_t *, Py_ssize_t, double *, double *, double *, double *, double *,
+                               double *) noexcept nogil
+        void (*row_moments)(const double *, const double *, Py_ssize_t, double, double, double *, double *) noexcept nogil
         void (*rows_scale)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *,
                            const double *, double *, Py_ssize_t) noexcept nogil
         void (*rows_curvature)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *,
-                               const double *, const double *, double *, Py_ssize_t) noexcept nogil
+                               const double *, const double *, const double *, double *,
+                               Py_ssize_t) noexcept nogil
         void (*rows_subtract_max)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *,
                                   const double *, double *, Py_ssize_t) noexcept nogil
-        void (*row_target)(const double *, const double *, Py_ssize_t, double, fx_target *) noexcept nogil
+        void (*row_target)(const double *, const double *, const double *, Py_ssize_t, double, double,
+                           fx_target *) noexcept nogil
         void (*row_subtract)(double *, const double *, Py_ssize_t, double) noexcept nogil
+        double (*row_dot)(const double *, const double *, Py_ssize_t) noexcept nogil
+        void (*row_product)(const double *, const double *, Py_ssize_t, double, double, double *) noexcept nogil
+        void (*row_chain)(double *, double *, const double *, const double *, Py_ssize_t) noexcept nogil
         void (*expit)(const double *, double *, Py_ssize_t) noexcept nogil
         void (*log_expit)(const double *, double *, Py_ssize_t) noexcept nogil
         double (*sigmoid_loss)(const double *, const double *, Py_ssize_t, const fx_sigmoid *,
@@ -92,12 +116,30 @@ cdef inline Py_ssize_t share(Py_ssize_t items, int threads) noexcept nogil:
     return max(1, items // (32 * threads))
 
 
-cdef inline void rows_expsum(Table k, const real *x, Py_ssize_t stride, Py_ssize_t rows, Py_ssize_t n, real *e,
-                             Py_ssize_t e_stride, const fx_rows *out) noexcept nogil:
+cdef inline void rows_expsum(Table k, const real *x, const real *low, Py_ssize_t stride, Py_ssize_t rows,
+                             Py_ssize_t n, real *e, Py_ssize_t e_stride, const fx_rows *out) noexcept nogil:
     if real is float:
-        k.f32.rows_expsum(x, stride, rows, n, e, e_stride, out)
+        k.f32.rows_expsum(x, low, stride, rows, n, e, e_stride, out)
     else:
-        k.f64.rows_expsum(x, stride, rows, n, e, e_stride, out)
+        k.f64.rows_expsum(x, low, stride, rows, n, e, e_stride, out)
+
+
+cdef inline void rows_transform(Table k, const real *x, Py_ssize_t stride, Py_ssize_t rows, Py_ssize_t n,
+                                const fx_transform *by, const real *bias, const real *bias_low,
+                                const uint8_t *left_out, Py_ssize_t left_out_stride, real *high, real *low,
+                                real *slope, real *bend, double *max, double *max_low) noexcept nogil:
+    if real is float:
+        k.f32.rows_transform(x, stride, rows, n, by, bias, bias_low, left_out, left_out_stride, high, low, slope, bend, max, max_low)
+    else:
+        k.f64.rows_transform(x, stride, rows, n, by, bias, bias_low, left_out, left_out_stride, high, low, slope, bend, max, max_low)
+
+
+cdef inline void row_moments(Table k, const real *x, const real *low, Py_ssize_t n, double max, double max_low,
+                             double *first, double *second) noexcept nogil:
+    if real is float:
+        k.f32.row_moments(x, low, n, max, max_low, first, second)
+    else:
+        k.f64.row_moments(x, low, n, max, max_low, first, second)
 
 
 cdef inline void rows_scale(Table k, const real *e, Py_ssize_t e_stride, Py_ssize_t rows, Py_ssize_t n,
@@ -110,12 +152,12 @@ cdef inline void rows_scale(Table k, const real *e, Py_ssize_t e_stride, Py_ssiz
 
 
 cdef inline void rows_curvature(Table k, const real *e, Py_ssize_t e_stride, Py_ssize_t rows, Py_ssize_t n,
-                                const double *inverse, const double *not_top, const double *factor, real *out,
-                                Py_ssize_t stride) noexcept nogil:
+                                const double *inverse, const double *not_top, const double *factor,
+                                const double *root, real *out, Py_ssize_t stride) noexcept nogil:
     if real is float:
-        k.f32.rows_curvature(e, e_stride, rows, n, inverse, not_top, factor, out, stride)
+        k.f32.rows_curvature(e, e_stride, rows, n, inverse, not_top, factor, root, out, stride)
     else:
-        k.f64.rows_curvature(e, e_stride, rows, n, inverse, not_top, factor, out, stride)
+        k.f64.rows_curvature(e, e_stride, rows, n, inverse, not_top, factor, root, out, stride)
 
 
 cdef inline void rows_subtract_max(Table k, const real *x, Py_ssize_t stride, Py_ssize_t rows, Py_ssize_t n,
@@ -127,12 +169,12 @@ cdef inline void rows_subtract_max(Table k, const real *x, Py_ssize_t stride, Py
         k.f64.rows_subtract_max(x, stride, rows, n, max, log_total, out, out_stride)
 
 
-cdef inline void row_target(Table k, const real *y, const real *x, Py_ssize_t n, double max,
-                            fx_target *out) noexcept nogil:
+cdef inline void row_target(Table k, const real *y, const real *x, const real *low, Py_ssize_t n, double max,
+                            double max_low, fx_target *out) noexcept nogil:
     if real is float:
-        k.f32.row_target(y, x, n, <float>max, out)
+        k.f32.row_target(y, x, low, n, max, max_low, out)
     else:
-        k.f64.row_target(y, x, n, max, out)
+        k.f64.row_target(y, x, low, n, max, max_low, out)
 
 
 cdef inline void row_subtract(Table k, real *out, const real *y, Py_ssize_t n, double weight) noexcept nogil:
@@ -140,6 +182,29 @@ cdef inline void row_subtract(Table k, real *out, const real *y, Py_ssize_t n, d
         k.f32.row_subtract(out, y, n, weight)
     else:
         k.f64.row_subtract(out, y, n, weight)
+
+
+cdef inline double row_dot(Table k, const real *y, const real *weight, Py_ssize_t n) noexcept nogil:
+    if real is float:
+        return k.f32.row_dot(y, weight, n)
+    else:
+        return k.f64.row_dot(y, weight, n)
+
+
+cdef inline void row_product(Table k, const real *p, const real *v, Py_ssize_t n, double factor, double offset,
+                             real *out) noexcept nogil:
+    if real is float:
+        k.f32.row_product(p, v, n, factor, offset, out)
+    else:
+        k.f64.row_product(p, v, n, factor, offset, out)
+
+
+cdef inline void row_chain(Table k, real *grad, real *hess, const real *slope, const real *bend,
+                           Py_ssize_t n) noexcept nogil:
+    if real is float:
+        k.f32.row_chain(grad, hess, slope, bend, n)
+    else:
+        k.f64.row_chain(grad, hess, slope, bend, n)
 
 
 cdef inline void row_expit(Table k, const real *x, real *out, Py_ssize_t n) noexcept nogil:

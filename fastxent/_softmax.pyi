@@ -6,18 +6,35 @@ def first_bad_label(labels: np.ndarray, classes: int, ignored: int | None) -> in
 def first_bad_csr(
     indptr: np.ndarray, indices: np.ndarray, values: np.ndarray, classes: int
 ) -> tuple[Any, ...] | None: ...
+def class_weighted(
+    n: int,
+    classes: int,
+    labels: np.ndarray | None,
+    dense: np.ndarray | None,
+    sparse: tuple[np.ndarray, np.ndarray, np.ndarray] | None,
+    weights: np.ndarray | None,
+    ignored: int | None,
+    single: bool,
+    class_weights: np.ndarray,
+) -> np.ndarray: ...
 def loss(
     scores: np.ndarray,
     labels: np.ndarray | None,
     dense: np.ndarray | None,
     sparse: tuple[np.ndarray, np.ndarray, np.ndarray] | None,
     weights: np.ndarray | None,
+    head: str,
+    parameter: float,
+    alpha: np.ndarray | None,
     smoothing: float,
+    z_loss: float,
+    transform: tuple[float, float, float, np.ndarray | None, np.ndarray | None] | None,
     ignored: int | None,
     reduction: str,
     grad: np.ndarray | None,
     hess: np.ndarray | None,
+    vector: np.ndarray | None,
     in_place: bool,
+    temperature: np.ndarray | None,
     n_threads: int | None,
 ) -> Any: ...
-def special(wanted: str, scores: np.ndarray, out: np.ndarray | None, n_threads: int | None) -> Any: ...

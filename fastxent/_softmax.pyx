@@ -3,58 +3,46 @@
 Rows are taken in chunks whose size depends on the number of classes and the element type alone, so that neither
 the number of threads nor their order shows in a result. A chunk is taken through these steps:
 
-1.  its rows, directly or as a copy in the computing type;
+1.  its rows, directly or as a copy in the computing type; with a soft cap, bias, temperature or mask the scores that
+    come of them, as sums of two numbers, so that no digit is lost on the way (`rows_transform`);
 2.  `rows_expsum`: the largest score, how often it occurs, the sum of exponentials of all others; the exponentials
     themselves are stored where the gradient will stand (few classes, or output that is not writable row by row:
     in scratch memory);
-3.  for every row its targets, by gathering: what they are decides the loss (a head: a scalar function of -log p)
-    and four numbers, the gradient being factor * exponential + offset, and a value of its own at the label;
+3.  for every row its targets, by gathering: with the head (`_heads.pxd`: a function of -log p) they decide the loss
+    and its derivatives. With A = sum_i y_i f'(nll_i) and B = sum_i y_i f''(nll_i) the gradient is A p_i - y_i f'_i, the
+    Hessian's diagonal A p_i (1 - p_i) + B p_i^2 + y_i f''_i (1 - 2 p_i);
 4.  `rows_scale` turns exponentials into gradients, `rows_curvature` into the Hessian's diagonal; targets are
-    scattered into them.
+    scattered into them or subtracted.
 
 A hard target (a label, or the only nonzero entry of a row) goes one way, whatever form it came in: labels, one-hot
-rows and one-hot CSR rows give the same bits.
+rows and one-hot CSR rows give the same bits. A soft one needs sums over its entries alone where the head is
+cross-entropy, and the head for every class otherwise.
 """
 from cython.parallel cimport prange, threadid
-from libc.math cimport INFINITY, isfinite
-from libc.stdint cimport uintptr_t
+from libc.math cimport INFINITY, exp, expm1, fabs, isfinite, pow, sqrt
+from libc.stdint cimport uint8_t
 from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
 import numpy as np
 
 from fastxent._arrays cimport (UINT64, Integers, Rows, direct_rows, integers_of, is_direct, read_integer, read_rows,
                                rows_of, write_rows)
-from fastxent._kernels cimport (FX_FEW, FX_FEW_SIZE, Table, active, fx_rows, fx_target, real, row_subtract,
-                                row_target, rows_curvature, rows_expsum, rows_scale, rows_subtract_max, share,
-                                threads_for)
+from fastxent._heads cimport NOT_P, P, Head, extended, head_of, wide
+from fastxent._kernels cimport (FX_FEW, Table, active, fx_rows, fx_target, fx_transform, real, row_chain, row_dot,
+                                row_moments, row_product, row_subtract, row_target, rows_curvature, rows_expsum,
+                                rows_scale, rows_transform, share, threads_for)
+from fastxent._rows cimport add3, align, block_size, chunk_rows, summed_rows
+
+cdef extern from "<math.h>" nogil:
+    extended expl(extended)
+    extended expm1l(extended)
+    extended powl(extended, extended)
+    extended sqrtl(extended)
+    extended fabsl(extended)
 
 cnp.import_array()
-
-# ---- heads ------------------------------------------------------------------------------------------------
-
-# One row with a hard target, as a head sees it: -log p, and p as a fraction; 1 - p = (total - e) / total is given
-# because it cannot be had from p.
-cdef struct Hard:
-    double nll
-    double e
-    double total
-    double not_p
-
-# A loss as a function of nll = -log p: its value, and its first and second derivative.
-cdef struct Slope:
-    double value
-    double first
-    double second
-
-ctypedef void (*Head)(const Hard *row, double parameter, Slope *at) noexcept nogil
-
-
-cdef void cross_entropy_head(const Hard *row, double parameter, Slope *at) noexcept nogil:
-    at.value = row.nll
-    at.first = 1.0
-    at.second = 0.0
-
 
 # ---- calls ------------------------------------------------------------------------------------------------
 
@@ -70,13 +58,23 @@ cdef struct Sparse:
 cdef struct Call:
     Table kernels
     Head head
-    double parameter
+    bint linear                # the head is cross-entropy
+    bint plain                 # and there is neither smoothing nor z-loss nor a second part of the scores
+    const double *alpha        # factors of the targets, class by class, or NULL
     double smoothing
+    double z_loss
     Py_ssize_t n
     Py_ssize_t classes
     Py_ssize_t chunk
     Py_ssize_t summed
     Rows scores
+    bint transformed
+    bint paired
+    fx_transform transform
+    const void *bias
+    const void *bias_low
+    bint has_left_out
+    Rows left_out
     Kind kind
     Integers labels
     Rows dense
@@ -90,94 +88,118 @@ cdef struct Call:
     bint in_place
     Rows grad
     Rows hess
+    bint has_vector            # `grad` is to hold the product of the Hessian and the vector
+    Rows vector
     void *losses
     double *partial
-    Py_ssize_t refused
+    double *temperature
+    bint refused
 
 # Per-row figures of a chunk, and room for rows; one of these for each thread.
 cdef struct Scratch:
     fx_rows stats
     double *log_total
-    double *margin
+    double *margin             # maximum - score of a hard target; sum of y (maximum - score) of a soft one
     double *margin_rest
     double *exp_margin
-    double *mass
+    double *mass               # sum of y
     double *mass_rest
-    double *factor
-    double *offset
-    double *at_label
+    double *moment             # mean of maximum - score
     double *loss
+    double *factor             # the gradient is factor * exponential + offset, but for the targets
+    double *offset
+    double *at_label           # of a hard target: the gradient there; of a soft one: what y is multiplied by
+    double *curve              # the Hessian's diagonal is made of these, see rows_curvature
+    double *inverse
+    double *not_top
+    double *root
+    double *curve_at_label
+    double *slope              # A and B above, and what both are multiplied by
+    double *bend
+    double *curve_scale
     Py_ssize_t *label
     void *x
     void *e
     void *out
     void *y
+    void *high
+    void *low
+    void *cap_slope
+    void *cap_bend
+    void *soft                 # y f' of soft targets, and their rows of the Hessian
+    void *soft_curve
+    void *elements             # ELEMENTS rows of the head's arguments
+    uint8_t *bytes
 
 cdef enum:
-    FIGURES = 18
+    FIGURES = 27
+    ELEMENTS = 6
     NO_LABEL = -1
     SOFT = -2
+    SPREAD = -3                # a soft target that the head was evaluated for, class by class
 
 
-cdef Py_ssize_t summed_rows(Py_ssize_t classes, Py_ssize_t itemsize) noexcept nogil:
-    """Rows whose losses are added up together: as many as stay in the first-level cache, a power of two."""
-    cdef Py_ssize_t fitting = 16384 // (classes * itemsize), rows = 16 if classes <= FX_FEW else 1
-    while 2 * rows <= min(fitting, 128 if classes <= FX_FEW else 16):
-        rows *= 2
-    return rows
+cdef inline char *take(char **memory, Py_ssize_t size) noexcept nogil:
+    cdef char *here = memory[0]
+    memory[0] += (size + 63) // 64 * 64
+    return here
 
 
-cdef Py_ssize_t chunk_rows(Py_ssize_t summed, bint direct) noexcept nogil:
-    """Rows taken together: more where they are gathered from columns, so that cache lines are used whole."""
-    return summed if direct else max(16, summed)
-
-
-cdef inline char *align(char *p) noexcept nogil:
-    return <char *>((<uintptr_t>p + 63) & ~<uintptr_t>63)
-
-
-cdef inline Py_ssize_t block_size(Py_ssize_t chunk, Py_ssize_t classes, Py_ssize_t itemsize) noexcept nogil:
-    cdef Py_ssize_t size = FX_FEW_SIZE(chunk, classes) if classes <= FX_FEW else chunk * classes
-    return (size * itemsize + 63) // 64 * 64
-
-
-cdef Py_ssize_t scratch_size(Py_ssize_t chunk, Py_ssize_t classes, Py_ssize_t itemsize) noexcept nogil:
-    """Bytes for one thread, all of it: pages that a call does not touch cost nothing."""
-    cdef Py_ssize_t figures = (FIGURES + 1) * ((chunk + 7) // 8 * 8) * <Py_ssize_t>sizeof(double)
-    return 64 + figures + 4 * block_size(chunk, classes, itemsize)
-
-
-cdef void lay_out(Scratch *s, char *memory, Py_ssize_t chunk, Py_ssize_t classes, Py_ssize_t itemsize,
-                  bint smoothed) noexcept nogil:
-    cdef Py_ssize_t figure = (chunk + 7) // 8 * 8
-    cdef Py_ssize_t block = block_size(chunk, classes, itemsize)
-    cdef double *figures
-    memory = align(memory)
-    figures = <double *>memory
-    s.stats.max = figures
-    s.stats.ties = figures + figure
-    s.stats.others = figures + 2 * figure
-    s.stats.stored = figures + 3 * figure
-    s.stats.margins = figures + 4 * figure if smoothed else NULL
-    s.stats.classes = figures + 5 * figure if smoothed else NULL
-    s.stats.margins_rest = figures + 15 * figure if smoothed else NULL
-    s.margin_rest = figures + 16 * figure
-    s.mass_rest = figures + 17 * figure
-    s.log_total = figures + 6 * figure
-    s.margin = figures + 7 * figure
-    s.exp_margin = figures + 8 * figure
-    s.mass = figures + 9 * figure
-    s.factor = figures + 10 * figure
-    s.offset = figures + 11 * figure
-    s.at_label = figures + 12 * figure
-    s.loss = figures + 13 * figure
-    s.stats.rest = figures + 14 * figure
-    s.label = <Py_ssize_t *>(figures + FIGURES * figure)
-    memory = <char *>(figures + (FIGURES + 1) * figure)
-    s.x = memory
-    s.e = memory + block
-    s.out = memory + 2 * block
-    s.y = memory + 3 * block
+cdef Py_ssize_t lay_out(const Call *c, Scratch *s, char *memory, Py_ssize_t itemsize) noexcept nogil:
+    """Divide one thread's memory, all of it on its own cache lines; returns how much that takes."""
+    cdef Py_ssize_t figure = c.chunk * <Py_ssize_t>sizeof(double)
+    cdef Py_ssize_t block = block_size(c.chunk, c.classes, itemsize), rows = c.chunk * c.classes * itemsize
+    cdef bint smoothed = c.smoothing != 0.0
+    cdef char *start = align(memory)
+    memory = start
+    s.stats.max = <double *>take(&memory, figure)
+    s.stats.max_low = <double *>take(&memory, figure)
+    s.stats.ties = <double *>take(&memory, figure)
+    s.stats.others = <double *>take(&memory, figure)
+    s.stats.rest = <double *>take(&memory, figure)
+    s.stats.stored = <double *>take(&memory, figure)
+    s.stats.margins = <double *>take(&memory, figure)
+    s.stats.margins_rest = <double *>take(&memory, figure)
+    s.stats.classes = <double *>take(&memory, figure)
+    s.log_total = <double *>take(&memory, figure)
+    s.margin = <double *>take(&memory, figure)
+    s.margin_rest = <double *>take(&memory, figure)
+    s.exp_margin = <double *>take(&memory, figure)
+    s.mass = <double *>take(&memory, figure)
+    s.mass_rest = <double *>take(&memory, figure)
+    s.moment = <double *>take(&memory, figure)
+    s.loss = <double *>take(&memory, figure)
+    s.factor = <double *>take(&memory, figure)
+    s.offset = <double *>take(&memory, figure)
+    s.at_label = <double *>take(&memory, figure)
+    s.curve = <double *>take(&memory, figure)
+    s.inverse = <double *>take(&memory, figure)
+    s.not_top = <double *>take(&memory, figure)
+    s.root = <double *>take(&memory, figure)
+    s.curve_at_label = <double *>take(&memory, figure)
+    s.slope = <double *>take(&memory, figure)
+    s.bend = <double *>take(&memory, figure)
+    s.curve_scale = <double *>take(&memory, figure)
+    if not c.paired:
+        s.stats.max_low = NULL
+    if not smoothed:
+        s.stats.margins = s.stats.margins_rest = s.stats.classes = NULL
+    s.label = <Py_ssize_t *>take(&memory, c.chunk * sizeof(Py_ssize_t))
+    s.x = take(&memory, block)
+    s.e = take(&memory, block)
+    s.out = take(&memory, block)
+    s.y = take(&memory, c.classes * itemsize)
+    if c.transformed:
+        s.high = take(&memory, rows)
+        s.low = take(&memory, rows)
+        s.cap_slope = take(&memory, rows)
+        s.cap_bend = take(&memory, rows)
+        s.bytes = <uint8_t *>take(&memory, c.chunk * c.classes)
+    if not c.linear:
+        s.soft = take(&memory, rows)
+        s.soft_curve = take(&memory, rows)
+        s.elements = take(&memory, ELEMENTS * c.classes * sizeof(extended))
+    return memory - start + 64
 
 
 cdef inline double below(double max, double score) noexcept nogil:
@@ -188,98 +210,121 @@ cdef inline double below(double max, double score) noexcept nogil:
     return max - score
 
 
-cdef inline long double exactly_below(double max, double score) noexcept nogil:
-    """`below`, rounded to long double only."""
+cdef inline extended exactly_below(const Scratch *s, Py_ssize_t i, double score, double low) noexcept nogil:
+    """The maximum of row i less score + low, rounded to long double only."""
+    cdef double max = s.stats.max[i]
     if max == INFINITY and score == INFINITY:
         return 0.0
-    return <long double>max - score
+    return (<extended>max - score) + (s.stats.max_low[i] - low if s.stats.max_low != NULL else 0.0)
 
 
-cdef inline double rounded_off(long double exact, double value) noexcept nogil:
+cdef inline extended log_sum(const Scratch *s, Py_ssize_t i) noexcept nogil:
+    """log sum exp of the scores of a row."""
+    cdef extended max = s.stats.max[i]
+    if s.stats.max_low != NULL:
+        max += s.stats.max_low[i]
+    return max + (<extended>s.log_total[i] + s.stats.rest[i])
+
+
+cdef inline double rounded_off(extended exact, double value) noexcept nogil:
     return <double>(exact - value) if isfinite(value) else 0.0
-
-
-cdef inline double add3(double a, double b, double c) noexcept nogil:
-    """a + b + c for c of the size of b's rounding, rounded once; infinite and NaN sums as they are."""
-    cdef double sum = a + b, rounded = sum - a
-    if not isfinite(sum):
-        return sum
-    return sum + (((a - (sum - rounded)) + (b - rounded)) + c)
 
 
 # ---- targets of a chunk -----------------------------------------------------------------------------------
 
-cdef inline void read_labels(const Call *c, Scratch *s, Py_ssize_t first, Py_ssize_t count, const real *x,
-                             Py_ssize_t x_stride) noexcept nogil:
-    """Labels and, before anything overwrites the scores, the scores there (into `margin`)."""
-    cdef Py_ssize_t i
-    cdef long long label
-    for i in range(count):
-        label = read_integer(&c.labels, first + i)
-        if c.has_ignored and label == c.ignored:
-            s.label[i] = NO_LABEL
-            s.margin[i] = 0.0
-        else:
-            s.label[i] = label
-            s.margin[i] = x[i * x_stride + label]
-            s.mass[i] = 1.0
+cdef inline bint is_left_out(const Call *c, Py_ssize_t row, Py_ssize_t j) noexcept nogil:
+    cdef const Rows *m = &c.left_out
+    return (c.has_left_out
+            and m.data[(row // m.inner) * m.outer_stride + (row % m.inner) * m.inner_stride + j * m.class_stride] != 0)
 
 
-cdef inline const real *dense_row(const Call *c, Scratch *s, Py_ssize_t row, real *like) noexcept nogil:
-    cdef const real *y = direct_rows(&c.dense, row, 1, like)
+cdef inline void set_hard(const Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t label, double mass, double score,
+                          double low) noexcept nogil:
+    """A hard target, and the margin of its score."""
+    cdef extended exact
+    s.label[i] = label
+    s.mass[i] = mass
+    if c.plain:
+        s.margin[i] = below(s.stats.max[i], score)
+    else:
+        exact = exactly_below(s, i, score, low)
+        s.margin[i] = <double>exact
+        s.margin_rest[i] = rounded_off(exact, s.margin[i])
+
+
+cdef inline void set_soft(Scratch *s, Py_ssize_t i, double mass, double mass_rest, double margin,
+                          double margin_rest) noexcept nogil:
+    s.label[i] = SOFT
+    s.mass[i] = mass
+    s.mass_rest[i] = mass_rest
+    s.margin[i] = margin
+    s.margin_rest[i] = margin_rest
+
+
+cdef inline const real *dense_row(const Call *c, const Rows *rows, Py_ssize_t row, real *room) noexcept nogil:
+    """A row where it stands, or as a copy in `room`."""
+    cdef const real *y = direct_rows(rows, row, 1, room)
     if y == NULL:
-        read_rows(c.kernels, &c.dense, row, 1, c.classes, <real *>s.y)
-        y = <real *>s.y
+        read_rows(c.kernels, rows, row, 1, c.classes, room)
+        y = room
     return y
 
 
-cdef inline void read_dense(Call *c, Scratch *s, Py_ssize_t first, Py_ssize_t count, const real *x,
-                            Py_ssize_t x_stride) noexcept nogil:
-    cdef Py_ssize_t i
-    cdef const real *y
+cdef inline void read_dense(Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row, const real *x,
+                            const real *low) noexcept nogil:
     cdef fx_target target
-    for i in range(count):
-        y = dense_row(c, s, first + i, <real *>NULL)
-        row_target(c.kernels, y, x + i * x_stride, c.classes, s.stats.max[i], &target)
-        if target.refused:
-            c.refused = 1
-        if target.count == 1:
-            s.label[i] = target.last
-            s.margin[i] = x[i * x_stride + target.last]
-            s.mass[i] = y[target.last]
-        else:
-            s.label[i] = SOFT
-            s.margin[i] = target.margin
-            s.margin_rest[i] = target.margin_rest
-            s.mass[i] = target.sum
-            s.mass_rest[i] = target.sum_rest
+    cdef const real *y = dense_row(c, &c.dense, row, <real *>s.y)
+    row_target(c.kernels, y, x, low, c.classes, s.stats.max[i], s.stats.max_low[i] if low != NULL else 0.0, &target)
+    if target.refused:
+        c.refused = True
+    if target.count == 1:
+        set_hard(c, s, i, target.last, y[target.last], x[target.last], low[target.last] if low != NULL else 0.0)
+    else:
+        set_soft(s, i, target.sum, target.sum_rest, target.margin, target.margin_rest)
 
 
-cdef inline void read_sparse(const Call *c, Scratch *s, Py_ssize_t first, Py_ssize_t count, const real *x,
-                             Py_ssize_t x_stride) noexcept nogil:
-    cdef Py_ssize_t i, j, entry, stored
+cdef inline void read_sparse(const Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row, const real *x,
+                             const real *low) noexcept nogil:
+    cdef Py_ssize_t j, entry, stored = 0, last = 0
     cdef double value
-    cdef long double mass, margin
-    for i in range(count):
-        mass = 0.0
-        margin = 0.0
-        stored = 0
-        for entry in range(read_integer(&c.sparse.indptr, first + i), read_integer(&c.sparse.indptr, first + i + 1)):
-            value = c.sparse.values[entry]
-            if value != 0.0:
-                j = read_integer(&c.sparse.indices, entry)
-                stored += 1
-                mass += value
-                margin += value * exactly_below(s.stats.max[i], x[i * x_stride + j])
-                s.label[i] = j
-        s.mass[i] = <double>mass
-        if stored == 1:
-            s.margin[i] = x[i * x_stride + s.label[i]]
-        else:
-            s.label[i] = SOFT
-            s.margin[i] = <double>margin
-            s.margin_rest[i] = rounded_off(margin, s.margin[i])
-            s.mass_rest[i] = rounded_off(mass, s.mass[i])
+    cdef extended mass = 0.0, margin = 0.0
+    for entry in range(read_integer(&c.sparse.indptr, row), read_integer(&c.sparse.indptr, row + 1)):
+        value = c.sparse.values[entry]
+        if value != 0.0:
+            j = read_integer(&c.sparse.indices, entry)
+            stored += 1
+            mass += value
+            margin += value * exactly_below(s, i, x[j], low[j] if low != NULL else 0.0)
+            last = j
+    if stored == 1:
+        set_hard(c, s, i, last, <double>mass, x[last], low[last] if low != NULL else 0.0)
+    else:
+        set_soft(s, i, <double>mass, rounded_off(mass, <double>mass), <double>margin,
+                 rounded_off(margin, <double>margin))
+
+
+cdef bint misplaced(const Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row, const real *like) noexcept nogil:
+    """Whether a target is at a class that is left out, or all classes are: asked where a score of -inf was met."""
+    cdef Py_ssize_t entry, j
+    cdef bint all_out = True
+    cdef const real *y
+    if s.stats.max[i] == -INFINITY:
+        for j in range(c.classes):
+            all_out = all_out and is_left_out(c, row, j)
+        if all_out:
+            return True
+    if s.label[i] >= 0:
+        return is_left_out(c, row, s.label[i])
+    if c.kind == CSR:
+        for entry in range(read_integer(&c.sparse.indptr, row), read_integer(&c.sparse.indptr, row + 1)):
+            if c.sparse.values[entry] != 0.0 and is_left_out(c, row, read_integer(&c.sparse.indices, entry)):
+                return True
+    elif c.kind == DENSE:
+        y = dense_row(c, &c.dense, row, <real *>s.y)
+        for j in range(c.classes):
+            if y[j] != 0 and is_left_out(c, row, j):
+                return True
+    return False
 
 
 cdef inline void subtract_sparse(const Call *c, Py_ssize_t row, real *out, double scale) noexcept nogil:
@@ -289,184 +334,566 @@ cdef inline void subtract_sparse(const Call *c, Py_ssize_t row, real *out, doubl
         out[j] = <real>(out[j] - scale * c.sparse.values[entry])
 
 
+# ---- soft targets, class by class --------------------------------------------------------------------------
+
+# What a row's targets and the head come to: sums of y f, y f', y f'' and y f' (maximum - score).
+cdef struct Sums:
+    extended value
+    extended slope
+    extended bend
+    extended moment
+
+cdef void expand_targets(const Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row, const real *x,
+                         wide *target) noexcept nogil:
+    """The smoothed targets of a row, multiplied by alpha."""
+    cdef wide kept = 1 - <wide>c.smoothing, mixed = 0
+    cdef Py_ssize_t j, entry
+    cdef const real *y
+    if c.smoothing != 0.0:
+        mixed = <wide>c.smoothing / <wide>s.stats.classes[i]
+    for j in range(c.classes):
+        target[j] = mixed if x[j] != -INFINITY else 0
+    if s.label[i] >= 0:
+        target[s.label[i]] += kept * s.mass[i]
+    elif c.kind == DENSE:
+        y = dense_row(c, &c.dense, row, <real *>s.y)
+        for j in range(c.classes):
+            target[j] += kept * y[j]
+    else:
+        for entry in range(read_integer(&c.sparse.indptr, row), read_integer(&c.sparse.indptr, row + 1)):
+            target[read_integer(&c.sparse.indices, entry)] += kept * c.sparse.values[entry]
+    if c.alpha != NULL:
+        for j in range(c.classes):
+            target[j] *= c.alpha[j]
+
+
+cdef void measure_classes(const Call *c, const Scratch *s, Py_ssize_t i, const real *x, const real *low, wide *nll,
+                          wide *p, wide *not_p) noexcept nogil:
+    """Of every class of a row -log p, p and 1 - p."""
+    cdef Py_ssize_t j, n = c.classes
+    cdef wide total = <wide>s.stats.ties[i] + s.stats.others[i]
+    cdef wide log_total = <wide>s.log_total[i] + s.stats.rest[i]
+    cdef double not_top = ((s.stats.ties[i] - 1.0) + s.stats.others[i]) / <double>total
+    if wide is double:
+        for j in range(n):
+            nll[j] = below(s.stats.max[i], x[j])
+        if low != NULL:
+            for j in range(n):
+                nll[j] += s.stats.max_low[i] - low[j]
+        for j in range(n):
+            p[j] = -nll[j]
+        c.kernels.f64.exp(p, p, n)
+        for j in range(n):
+            p[j] /= total
+            # Only the largest score can have p above 1/2.
+            not_p[j] = 1 - p[j] if not p[j] > 0.5 else not_top
+            nll[j] += log_total
+    else:
+        for j in range(n):
+            nll[j] = exactly_below(s, i, x[j], low[j] if low != NULL else 0.0) + log_total
+            p[j] = expl(-nll[j])
+            not_p[j] = -expm1l(-nll[j])
+
+
+cdef inline void raise_one(const Head *head, wide nll, wide not_p, wide *power, wide *lack) noexcept nogil:
+    if wide is double:
+        if head.raised == P:
+            power[0] = exp(-head.parameter * nll)
+            lack[0] = -expm1(-head.parameter * nll)
+        else:
+            power[0] = pow(not_p, head.parameter) if head.raised == NOT_P else 1
+            lack[0] = 1 - power[0]
+    else:
+        if head.raised == P:
+            power[0] = expl(-head.parameter * nll)
+            lack[0] = -expm1l(-head.parameter * nll)
+        else:
+            power[0] = powl(not_p, head.parameter) if head.raised == NOT_P else 1
+            lack[0] = 1 - power[0]
+
+
+cdef inline void apply_head(const Head *head, wide nll, wide p, wide not_p, wide power, wide lack,
+                            wide *at) noexcept nogil:
+    if wide is double:
+        head.of_double(nll, p, not_p, power, lack, head.parameter, at)
+    else:
+        head.of_extended(nll, p, not_p, power, lack, head.parameter, at)
+
+
+cdef void raise_classes(const Call *c, const wide *nll, const wide *p, const wide *not_p, wide *power,
+                        wide *lack) noexcept nogil:
+    """The powers that the head asks for, and 1 - power."""
+    cdef Table k = c.kernels
+    cdef Py_ssize_t j, n = c.classes
+    cdef wide parameter = c.head.parameter, t
+    if wide is double and c.head.raised == P:
+        for j in range(n):
+            power[j] = -parameter * nll[j]
+        k.f64.exp(power, power, n)
+        for j in range(n):
+            t = parameter * nll[j]
+            lack[j] = t * (1 - t / 2 * (1 - t / 3 * (1 - t / 4))) if t < 1e-3 else 1 - power[j]
+    elif wide is double and c.head.raised == NOT_P:
+        # (1 - p)^gamma = (1 + p / (1 - p))^-gamma
+        for j in range(n):
+            power[j] = p[j] / not_p[j] if not_p[j] != 0 else 0
+            lack[j] = 0
+        k.f64.log1p(power, power, lack, n)
+        for j in range(n):
+            power[j] *= -parameter
+        k.f64.exp(power, power, n)
+        for j in range(n):
+            if not_p[j] == 0 and parameter > 0:
+                power[j] = 0
+            lack[j] = 1 - power[j]
+    else:
+        for j in range(n):
+            raise_one(&c.head, nll[j], not_p[j], power + j, lack + j)
+
+
+cdef Sums spread(const Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row, const real *x, const real *low, real *soft,
+                 real *curve, extended curve_scale, wide *like) noexcept nogil:
+    """The head for every class of a row: the row's sums, y f' in `soft`, the Hessian's diagonal in `curve`."""
+    cdef Py_ssize_t j, n = c.classes
+    cdef wide *target = <wide *>s.elements
+    cdef wide *nll = target + n
+    cdef wide *p = nll + n
+    cdef wide *not_p = p + n
+    cdef wide *power = not_p + n
+    cdef wide *lack = power + n
+    cdef wide at[3]
+    cdef wide value = 0, slope = 0, bend = 0, moment = 0, top_bend = 0, log_total, others, z_slope, z_bend
+    cdef Sums sums
+    log_total = <wide>s.log_total[i] + s.stats.rest[i]
+    expand_targets(c, s, i, row, x, target)
+    measure_classes(c, s, i, x, low, nll, p, not_p)
+    raise_classes(c, nll, p, not_p, power, lack)
+    for j in range(n):
+        soft[j] = 0
+        if target[j] != 0:
+            apply_head(&c.head, nll[j], p[j], not_p[j], power[j], lack[j], at)
+            soft[j] = <real>(target[j] * at[1])
+            value += target[j] * at[0]
+            slope += target[j] * at[1]
+            moment += target[j] * at[1] * (nll[j] - log_total)
+            power[j] = target[j] * at[2]
+        else:
+            power[j] = 0
+        if p[j] > 0.5:
+            top_bend = power[j]
+        else:
+            bend += power[j]
+    sums.value = value
+    sums.slope = slope
+    sums.bend = bend + top_bend
+    sums.moment = moment
+    if c.has_hess:
+        z_slope = slope + <wide>(2 * c.z_loss * log_sum(s, i))
+        z_bend = 2 * <wide>c.z_loss
+        for j in range(n):
+            # The bend of the others, which for the largest score would cancel.
+            others = bend if p[j] > 0.5 else bend + top_bend - power[j]
+            at[0] = z_slope * p[j] * not_p[j] + (others + z_bend) * p[j] * p[j] + power[j] * not_p[j] * not_p[j]
+            curve[j] = <real>(<wide>curve_scale * at[0]) if x[j] != -INFINITY else 0
+    return sums
+
+
 # ---- one chunk --------------------------------------------------------------------------------------------
 
-cdef inline void figure_hard(const Call *c, Scratch *s, Py_ssize_t i, double weight) noexcept nogil:
-    """A hard target without smoothing."""
-    cdef double scale = weight * c.scale, total = s.stats.ties[i] + s.stats.others[i], slope
-    cdef Hard hard
-    cdef Slope at
-    hard.nll = add3(s.margin[i], s.log_total[i], s.stats.rest[i])
-    hard.e = s.exp_margin[i]
-    hard.total = total
-    hard.not_p = ((s.stats.ties[i] - s.exp_margin[i]) + s.stats.others[i]) / total
-    c.head(&hard, c.parameter, &at)
-    slope = s.mass[i] * at.first
-    s.loss[i] = weight * (s.mass[i] * at.value)
-    s.factor[i] = scale * slope / s.stats.stored[i]
-    s.at_label[i] = -scale * slope * hard.not_p
+cdef inline void figure_plain(const Call *c, Scratch *s, Py_ssize_t i, double weight) noexcept nogil:
+    """Cross-entropy with a hard target, and nothing else."""
+    cdef double scale = weight * c.scale, others = (s.stats.ties[i] - 1.0) + s.stats.others[i]
+    cdef double total = s.stats.ties[i] + s.stats.others[i], inverse
+    s.loss[i] = weight * (s.mass[i] * add3(s.margin[i], s.log_total[i], s.stats.rest[i]))
+    s.factor[i] = scale * s.mass[i] / s.stats.stored[i]
+    s.at_label[i] = -scale * s.mass[i] * (((s.stats.ties[i] - s.exp_margin[i]) + s.stats.others[i]) / total)
+    if c.has_hess or c.has_vector:
+        s.slope[i] = s.mass[i]
+        s.bend[i] = 0.0
+        s.curve_scale[i] = scale
+        s.curve[i] = s.factor[i]
+        s.inverse[i] = 1.0 / s.stats.stored[i]
+        s.not_top[i] = others / total
 
 
-cdef void figure_mixture(const Call *c, Scratch *s, Py_ssize_t i, double weight) noexcept nogil:
-    """A soft target, or a smoothed one: in long double, since it has too many terms for two ulps in double."""
-    cdef long double scale = <long double>weight * c.scale, total = <long double>s.stats.ties[i] + s.stats.others[i]
-    cdef long double smoothing = c.smoothing, kept = 1 - smoothing, mass = s.mass[i]
-    cdef long double log_total = <long double>s.log_total[i] + s.stats.rest[i], margin, loss, slope, mixed
-    cdef Hard hard
-    cdef Slope at
-    if s.label[i] == SOFT:
-        mass += s.mass_rest[i]
-        margin = <long double>s.margin[i] + s.margin_rest[i]
-        loss = kept * (margin + mass * log_total)
-        slope = kept * mass
-        s.at_label[i] = <double>(scale * kept)
+cdef inline void measure_label(const Call *c, const Scratch *s, Py_ssize_t i, extended nll, extended *p,
+                               extended *not_p, extended *at, real *like) noexcept nogil:
+    """p, 1 - p and the head of a hard target."""
+    cdef double total = s.stats.ties[i] + s.stats.others[i]
+    cdef double narrow_p = s.exp_margin[i] / total
+    cdef double narrow_not_p = ((s.stats.ties[i] - s.exp_margin[i]) + s.stats.others[i]) / total
+    cdef double narrow_at[3]
+    cdef double power, lack
+    cdef extended wide_power, wide_lack
+    if c.linear:
+        p[0] = narrow_p
+        not_p[0] = narrow_not_p
+        at[0] = nll
+        at[1] = 1
+        at[2] = 0
+    elif real is float:
+        p[0] = narrow_p
+        not_p[0] = narrow_not_p
+        raise_one(&c.head, <double>nll, narrow_not_p, &power, &lack)
+        apply_head(&c.head, <double>nll, narrow_p, narrow_not_p, power, lack, narrow_at)
+        at[0] = narrow_at[0]
+        at[1] = narrow_at[1]
+        at[2] = narrow_at[2]
     else:
-        margin = <long double>s.margin[i] + s.margin_rest[i]
-        hard.nll = <double>(margin + log_total)
-        hard.e = s.exp_margin[i]
-        hard.total = <double>total
-        hard.not_p = <double>(((s.stats.ties[i] - hard.e) + <long double>s.stats.others[i]) / total)
-        c.head(&hard, c.parameter, &at)
-        loss = kept * mass * (margin + log_total if c.head == cross_entropy_head else at.value)
-        slope = kept * mass * at.first
-        s.at_label[i] = <double>(-scale * slope * hard.not_p)
-    if smoothing != 0:
-        mixed = smoothing / s.stats.classes[i]
-        loss += smoothing * log_total + mixed * (<long double>s.stats.margins[i] + s.stats.margins_rest[i])
-        s.offset[i] = <double>(-scale * mixed)
+        p[0] = expl(-nll)
+        not_p[0] = -expm1l(-nll)
+        raise_one(&c.head, nll, not_p[0], &wide_power, &wide_lack)
+        apply_head(&c.head, nll, p[0], not_p[0], wide_power, wide_lack, at)
+
+
+cdef void figure(Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row, double weight, const real *x,
+                 const real *low) noexcept nogil:
+    """Any loss, target and option: in long double, since there are too many terms for two ulps in double."""
+    cdef extended inverse_temperature = <extended>c.transform.scale + c.transform.scale_rest
+    cdef extended scale = <extended>weight * c.scale * inverse_temperature
+    cdef extended curve_scale = scale * inverse_temperature
+    cdef extended log_total = <extended>s.log_total[i] + s.stats.rest[i]
+    cdef extended smoothing = c.smoothing, kept = 1 - smoothing, mixed = 0, share = 0
+    cdef extended margin = <extended>s.margin[i] + s.margin_rest[i], mass = s.mass[i], p = 0, not_p = 0
+    cdef extended value, slope, bend, moment, label_bend = 0, log_partition, z, root
+    cdef extended at[3]
+    cdef Sums sums
+    cdef bint is_hard = s.label[i] >= 0
+    s.offset[i] = 0.0
+    if not c.linear and (smoothing != 0 or not is_hard):
+        if real is float:
+            sums = spread(c, s, i, row, x, low, <real *>s.soft + i * c.classes, <real *>s.soft_curve + i * c.classes,
+                          curve_scale, <double *>NULL)
+        else:
+            sums = spread(c, s, i, row, x, low, <real *>s.soft + i * c.classes, <real *>s.soft_curve + i * c.classes,
+                          curve_scale, <extended *>NULL)
+        value = sums.value
+        slope = sums.slope
+        bend = sums.bend
+        moment = sums.moment
+        s.label[i] = SPREAD
+        s.at_label[i] = <double>scale
+        is_hard = False
+    else:
+        bend = 0
+        if is_hard:
+            measure_label(c, s, i, margin + log_total, &p, &not_p, at, <real *>NULL)
+            if c.alpha != NULL:
+                mass *= c.alpha[s.label[i]]
+            value = kept * mass * at[0]
+            slope = kept * mass * at[1]
+            bend = label_bend = kept * mass * at[2]
+            moment = slope * margin
+        else:
+            mass += s.mass_rest[i]
+            value = kept * (margin + mass * log_total)
+            slope = kept * mass
+            moment = kept * margin
+            s.at_label[i] = <double>(scale * kept)
+        at[1] = slope
+        if smoothing != 0:
+            mixed = smoothing / s.stats.classes[i]
+            share = <extended>s.stats.margins[i] + s.stats.margins_rest[i]
+            value += smoothing * log_total + mixed * share
+            moment += mixed * share
+            slope += smoothing
+            s.offset[i] = <double>(-scale * mixed)
+    log_partition = log_sum(s, i)
+    z = 2 * c.z_loss * log_partition if c.z_loss != 0 else 0
+    if c.z_loss != 0:
+        value += c.z_loss * log_partition * log_partition
+        slope += z
+        bend += 2 * <extended>c.z_loss
+    if is_hard:
         # A label at -inf is a masked class, which has no share in the mixture.
-        if s.label[i] >= 0 and not (s.margin[i] == INFINITY and isfinite(s.stats.max[i])):
-            s.at_label[i] = <double>(scale * (smoothing * (hard.e / total) - mixed - slope * hard.not_p))
-        slope += smoothing
-    s.loss[i] = <double>(weight * loss)
+        if s.margin[i] == INFINITY and isfinite(s.stats.max[i]):
+            smoothing = mixed = 0
+        s.at_label[i] = <double>(scale * ((smoothing + z) * p - mixed - at[1] * not_p))
+        s.curve_at_label[i] = <double>(curve_scale * (slope * p * not_p + label_bend * not_p * not_p
+                                                      + 2 * c.z_loss * p * p))
+    s.loss[i] = <double>(weight * value)
     s.factor[i] = <double>(scale * slope / s.stats.stored[i])
+    if c.temperature != NULL:
+        c.temperature[row] = <double>(scale * (slope * s.moment[i] - moment
+                                                - (z * (log_partition - log_total) if z != 0 else 0)))
+    if c.has_hess or c.has_vector:
+        s.slope[i] = <double>slope
+        s.bend[i] = <double>bend
+        s.curve_scale[i] = <double>curve_scale
+        s.curve[i] = <double>(curve_scale * slope / s.stats.stored[i])
+        s.inverse[i] = 1.0 / s.stats.stored[i]
+        s.not_top[i] = ((s.stats.ties[i] - 1.0) + s.stats.others[i]) / (s.stats.ties[i] + s.stats.others[i])
+        # Its square is what is needed, and alone it stays in the range of floats.
+        root = sqrtl(fabsl(curve_scale * bend)) / s.stats.stored[i]
+        s.root[i] = <double>(root if bend > 0 else -root)
 
 
-cdef inline void figure_rows(const Call *c, Scratch *s, Py_ssize_t first, Py_ssize_t count) noexcept nogil:
+cdef inline void leave_out(Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row) noexcept nogil:
+    """A row that does not count."""
+    s.label[i] = NO_LABEL
+    s.loss[i] = s.factor[i] = s.offset[i] = 0.0
+    s.curve[i] = s.inverse[i] = s.not_top[i] = s.root[i] = s.curve_scale[i] = s.slope[i] = s.bend[i] = 0.0
+    if c.temperature != NULL:
+        c.temperature[row] = 0.0
+
+
+# What a chunk's steps hand on: its rows of scores (single numbers, or sums of two if `low` is not NULL), and of
+# exponentials, which may be NULL.
+cdef struct Block:
+    Py_ssize_t first
+    Py_ssize_t count
+    void *x
+    void *low
+    Py_ssize_t x_stride
+    void *e
+    Py_ssize_t e_stride
+
+
+cdef inline void transform_chunk(const Call *c, Scratch *s, Block *b, real *like) noexcept nogil:
+    cdef Py_ssize_t n = c.classes, stride = n, i, j
+    cdef const Rows *mask = &c.left_out
+    cdef const uint8_t *bytes = NULL
+    if c.has_left_out:
+        if mask.class_stride == 1 and b.first % mask.inner + b.count <= mask.inner:
+            bytes = <const uint8_t *>(mask.data + (b.first // mask.inner) * mask.outer_stride
+                                      + (b.first % mask.inner) * mask.inner_stride)
+            stride = mask.inner_stride
+        else:
+            bytes = s.bytes
+            for i in range(b.count):
+                for j in range(n):
+                    s.bytes[i * n + j] = is_left_out(c, b.first + i, j)
+    rows_transform(c.kernels, <real *>b.x, b.x_stride, b.count, n, &c.transform, <const real *>c.bias,
+                   <const real *>c.bias_low, bytes, stride, <real *>s.high, <real *>s.low if c.paired else NULL,
+                   <real *>s.cap_slope if c.transform.cap > 0.0 else NULL,
+                   <real *>s.cap_bend if c.transform.cap > 0.0 and (c.has_hess or c.has_vector) else NULL,
+                   s.stats.max, s.moment if s.stats.max_low == NULL else s.stats.max_low)
+    b.x = s.high
+    b.low = s.low if c.paired else NULL
+    b.x_stride = n
+
+
+cdef inline void read_targets(Call *c, Scratch *s, const Block *b, real *like) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef const real *x = <const real *>b.x
+    cdef const real *low = <const real *>b.low
+    for i in range(b.count):
+        if c.kind == LABELS:
+            # Read before the exponentials overwrote it.
+            if s.label[i] >= 0:
+                set_hard(c, s, i, s.label[i], 1.0, s.margin[i], s.margin_rest[i])
+        elif c.kind == DENSE:
+            read_dense(c, s, i, b.first + i, x, low)
+        else:
+            read_sparse(c, s, i, b.first + i, x, low)
+        if low != NULL:
+            low += b.x_stride
+        x += b.x_stride
+        if c.has_left_out and s.label[i] != NO_LABEL and not (s.margin[i] < INFINITY and s.stats.max[i] > -INFINITY):
+            if misplaced(c, s, i, b.first + i, <const real *>NULL):
+                c.refused = True
+
+
+cdef inline void read_labels(const Call *c, Scratch *s, const Block *b, real *like) noexcept nogil:
+    """Labels and the scores there, which exponentials may overwrite."""
+    cdef Py_ssize_t i
+    cdef long long label
+    cdef const real *x = <const real *>b.x
+    for i in range(b.count):
+        label = read_integer(&c.labels, b.first + i)
+        if c.has_ignored and label == c.ignored:
+            s.label[i] = NO_LABEL
+            s.margin[i] = 0.0
+        else:
+            s.label[i] = label
+            s.margin[i] = x[i * b.x_stride + label]
+            s.margin_rest[i] = (<const real *>b.low)[i * b.x_stride + label] if b.low != NULL else 0.0
+
+
+cdef inline void figure_rows(Call *c, Scratch *s, const Block *b, real *like) noexcept nogil:
     """Losses, and what turns exponentials into gradients and curvature, for every row of a chunk."""
     cdef Py_ssize_t i
     cdef double weight
-    for i in range(count):
-        weight = c.weights[first + i] if c.weights != NULL else 1.0
+    cdef const real *x = <const real *>b.x
+    cdef const real *low = <const real *>b.low
+    for i in range(b.count):
+        weight = c.weights[b.first + i] if c.weights != NULL else 1.0
         if weight == 0.0 or s.label[i] == NO_LABEL:
-            s.label[i] = NO_LABEL
-            s.loss[i] = 0.0
-            s.factor[i] = s.offset[i] = s.margin[i] = s.exp_margin[i] = 0.0
-            continue
-        if c.smoothing != 0.0 or s.label[i] == SOFT:
-            figure_mixture(c, s, i, weight)
+            leave_out(c, s, i, b.first + i)
+        elif c.plain and s.label[i] >= 0:
+            figure_plain(c, s, i, weight)
         else:
-            figure_hard(c, s, i, weight)
-        if c.has_hess:
-            # What the curvature takes, in place of figures that are done with.
-            s.exp_margin[i] = 1.0 / s.stats.stored[i]
-            s.margin[i] = ((s.stats.ties[i] - 1.0) + s.stats.others[i]) / (s.stats.ties[i] + s.stats.others[i])
+            figure(c, s, i, b.first + i, weight, x + i * b.x_stride, low + i * b.x_stride if low != NULL else NULL)
+
+
+cdef inline void add_targets(const Call *c, Scratch *s, const Block *b, real *grad, Py_ssize_t stride) noexcept nogil:
+    """What the targets contribute to gradients."""
+    cdef Py_ssize_t i, n = c.classes
+    for i in range(b.count):
+        if s.label[i] >= 0:
+            grad[i * stride + s.label[i]] = <real>s.at_label[i]
+        elif s.label[i] == SPREAD:
+            row_subtract(c.kernels, grad + i * stride, <real *>s.soft + i * n, n, s.at_label[i])
+        elif s.label[i] == SOFT and c.kind == DENSE:
+            row_subtract(c.kernels, grad + i * stride, dense_row(c, &c.dense, b.first + i, <real *>s.y), n,
+                         s.at_label[i])
+        elif s.label[i] == SOFT:
+            subtract_sparse(c, b.first + i, grad + i * stride, s.at_label[i])
+
+
+cdef inline void curve_rows(const Call *c, Scratch *s, const Block *b, real *hess, Py_ssize_t stride) noexcept nogil:
+    cdef Py_ssize_t i, n = c.classes
+    rows_curvature(c.kernels, <real *>b.e, b.e_stride, b.count, n, s.inverse, s.not_top, s.curve,
+                   NULL if c.linear and c.z_loss == 0.0 else s.root, hess, stride)
+    for i in range(b.count):
+        if s.label[i] == SPREAD:
+            memcpy(hess + i * stride, <real *>s.soft_curve + i * n, n * sizeof(real))
+        elif s.label[i] >= 0 and not c.linear:
+            hess[i * stride + s.label[i]] = <real>s.curve_at_label[i]
+
+
+cdef inline void multiply_rows(const Call *c, Scratch *s, const Block *b, const real *grad, real *out,
+                               Py_ssize_t stride) noexcept nogil:
+    """The product of the Hessian and the vector, p (A v - (A - B) p.v), from the scaled p in `out`."""
+    cdef Table k = c.kernels
+    cdef Py_ssize_t i, n = c.classes
+    cdef const real *v
+    cdef const real *given
+    cdef const real *slope
+    cdef double mean
+    cdef real *row
+    for i in range(b.count):
+        row = out + i * stride
+        if s.curve_scale[i] == 0.0:
+            continue
+        given = v = dense_row(c, &c.vector, b.first + i, <real *>s.y)
+        slope = <const real *>s.cap_slope + i * n if c.transform.cap > 0.0 else NULL
+        if slope != NULL:
+            row_product(k, slope, given, n, 1.0, 0.0, <real *>s.high + i * n)
+            v = <const real *>s.high + i * n
+        mean = row_dot(k, row, v, n) / s.curve_scale[i]
+        row_product(k, row, v, n, s.slope[i], (s.bend[i] - s.slope[i]) * mean, row)
+        if slope != NULL:
+            row_product(k, slope, row, n, 1.0, 0.0, row)
+            row_product(k, <const real *>s.cap_bend + i * n, given, n, 1.0, 0.0, <real *>s.high + i * n)
+            row_product(k, <const real *>s.high + i * n, grad + i * n, n, -1.0, 0.0, <real *>s.high + i * n)
+            row_subtract(k, row, <const real *>s.high + i * n, n, 1.0)
+
+
+cdef inline real *place(const Rows *rows, const Block *b, real *room, Py_ssize_t n, Py_ssize_t *stride) noexcept nogil:
+    """Where results go: the rows themselves, or `room` if they must be copied there."""
+    cdef real *here = direct_rows(rows, b.first, b.count, room)
+    stride[0] = n
+    if here == NULL:
+        return room
+    stride[0] = rows.inner_stride // <Py_ssize_t>sizeof(real)
+    return here
 
 
 cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept nogil:
     cdef Table k = c.kernels
-    cdef Py_ssize_t first = which * c.chunk, count = min(c.chunk, c.n - first), n = c.classes, i, x_stride
-    cdef Py_ssize_t e_stride = n, out_stride = n, hess_stride = n
-    cdef real *x = direct_rows(&c.scores, first, count, like)
-    cdef real *e = NULL
+    cdef Py_ssize_t n = c.classes, i, out_stride = 0, hess_stride = 0, grad_stride
+    cdef Block b
     cdef real *out = NULL
     cdef real *hess = NULL
-    cdef bint in_place = c.in_place and x != NULL, out_direct = True, hess_direct = True
-    cdef Rows *first_output = &c.grad if c.has_grad else &c.hess
-    cdef long double exact
-
-    if x != NULL:
-        x_stride = c.scores.inner_stride // <Py_ssize_t>sizeof(real)
+    cdef real *grad = NULL
+    cdef bint in_place, capped = c.transform.cap > 0.0
+    cdef double ignored
+    b.first = which * c.chunk
+    b.count = min(c.chunk, c.n - b.first)
+    b.low = b.e = NULL
+    b.e_stride = n
+    b.x = direct_rows(&c.scores, b.first, b.count, like)
+    in_place = c.in_place and b.x != NULL and not c.transformed
+    if b.x != NULL:
+        b.x_stride = c.scores.inner_stride // <Py_ssize_t>sizeof(real)
     else:
-        x = <real *>s.x
-        x_stride = n
-        read_rows(k, &c.scores, first, count, n, x)
+        b.x = s.x
+        b.x_stride = n
+        read_rows(k, &c.scores, b.first, b.count, n, <real *>b.x)
+    if c.transformed:
+        transform_chunk(c, s, &b, like)
     if c.has_grad or c.has_hess:
-        out = direct_rows(first_output, first, count, like)
-        out_direct = out != NULL
-        if out_direct:
-            out_stride = first_output.inner_stride // <Py_ssize_t>sizeof(real)
+        out = place(&c.grad if c.has_grad else &c.hess, &b, <real *>s.out, n, &out_stride)
+        if n <= FX_FEW or (in_place and (c.kind != LABELS or not c.linear)) or (capped and not c.has_grad):
+            b.e = s.e
         else:
-            out = <real *>s.out
-        if n <= FX_FEW or (in_place and c.kind != LABELS):
-            e = <real *>s.e
-        else:
-            e = out
-            e_stride = out_stride
+            b.e = out
+            b.e_stride = out_stride
 
     if c.kind == LABELS:
-        read_labels(c, s, first, count, x, x_stride)
-    rows_expsum(k, x, x_stride, count, n, e, e_stride, &s.stats)
-    for i in range(count):
+        read_labels(c, s, &b, like)
+    rows_expsum(k, <real *>b.x, <real *>b.low, b.x_stride, b.count, n, <real *>b.e, b.e_stride, &s.stats)
+    for i in range(b.count):
         s.log_total[i] = (s.stats.ties[i] - 1.0) + s.stats.others[i]
-    k.f64.log1p(s.log_total, s.log_total, s.stats.rest, count)
-    if c.kind == DENSE:
-        read_dense(c, s, first, count, x, x_stride)
-    elif c.kind == CSR:
-        read_sparse(c, s, first, count, x, x_stride)
-    for i in range(count):
-        if s.label[i] >= 0:
-            if c.smoothing != 0.0:
-                exact = exactly_below(s.stats.max[i], s.margin[i])
-                s.margin[i] = <double>exact
-                s.margin_rest[i] = rounded_off(exact, s.margin[i])
-            else:
-                s.margin[i] = below(s.stats.max[i], s.margin[i])
+    k.f64.log1p(s.log_total, s.log_total, s.stats.rest, b.count)
+    read_targets(c, s, &b, like)
+    for i in range(b.count):
         s.exp_margin[i] = -s.margin[i]
-    if e != NULL or c.head != cross_entropy_head:
-        k.f64.exp(s.exp_margin, s.exp_margin, count)
-    figure_rows(c, s, first, count)
+    if b.e != NULL or not c.linear:
+        k.f64.exp(s.exp_margin, s.exp_margin, b.count)
+    if c.temperature != NULL:
+        for i in range(b.count):
+            row_moments(k, <real *>b.x + i * n, <real *>b.low + i * n, n, s.stats.max[i], s.stats.max_low[i],
+                        s.moment + i, &ignored)
+            s.moment[i] /= s.stats.ties[i] + s.stats.others[i]
+    figure_rows(c, s, &b, like)
 
     if c.losses != NULL:
-        for i in range(count):
-            (<real *>c.losses)[first + i] = <real>s.loss[i]
+        for i in range(b.count):
+            (<real *>c.losses)[b.first + i] = <real>s.loss[i]
     else:
-        for i in range((count + c.summed - 1) // c.summed):
-            c.partial[first // c.summed + i] = k.f64.sum(s.loss + i * c.summed, min(c.summed, count - i * c.summed))
+        for i in range((b.count + c.summed - 1) // c.summed):
+            c.partial[b.first // c.summed + i] = k.f64.sum(s.loss + i * c.summed, min(c.summed, b.count - i * c.summed))
+    if b.e == NULL:
+        return
     if c.has_hess:
         hess = out
         hess_stride = out_stride
         if c.has_grad:
-            hess = direct_rows(&c.hess, first, count, like)
-            hess_direct = hess != NULL
-            if hess_direct:
-                hess_stride = c.hess.inner_stride // <Py_ssize_t>sizeof(real)
-            else:
-                hess = <real *>s.x
-                hess_stride = n
-        rows_curvature(k, e, e_stride, count, n, s.exp_margin, s.margin, s.factor, hess, hess_stride)
-        if not (hess_direct and (c.has_grad or out_direct)):
-            write_rows(k, &c.hess, first, count, n, hess)
-    if c.has_grad:
-        rows_scale(k, e, e_stride, count, n, s.factor, s.offset if c.smoothing != 0.0 else NULL, out, out_stride)
-        for i in range(count):
-            if s.label[i] >= 0:
-                out[i * out_stride + s.label[i]] = <real>s.at_label[i]
-            elif s.label[i] == SOFT and c.kind == DENSE:
-                row_subtract(k, out + i * out_stride, dense_row(c, s, first + i, like), n, s.at_label[i])
-            elif s.label[i] == SOFT:
-                subtract_sparse(c, first + i, out + i * out_stride, s.at_label[i])
-        if not out_direct:
-            write_rows(k, &c.grad, first, count, n, out)
+            hess = place(&c.hess, &b, <real *>s.x, n, &hess_stride)
+        curve_rows(c, s, &b, hess, hess_stride)
+    if c.has_grad and not c.has_vector:
+        grad = out
+        grad_stride = out_stride
+    elif capped:
+        # The chain rule needs the gradient by the capped scores; theirs are done with.
+        grad = <real *>(s.x if c.has_vector else s.high)
+        grad_stride = n
+    if grad != NULL:
+        rows_scale(k, <real *>b.e, b.e_stride, b.count, n, s.factor, s.offset if c.smoothing != 0.0 else NULL, grad,
+                   grad_stride)
+        add_targets(c, s, &b, grad, grad_stride)
+    if c.has_vector:
+        rows_scale(k, <real *>b.e, b.e_stride, b.count, n, s.curve, NULL, out, out_stride)
+        multiply_rows(c, s, &b, grad, out, out_stride)
+    elif capped:
+        for i in range(b.count):
+            row_chain(k, grad + i * grad_stride, hess + i * hess_stride if hess != NULL else NULL,
+                      <real *>s.cap_slope + i * n, <real *>s.cap_bend + i * n, n)
+    if c.has_grad and out == <real *>s.out:
+        write_rows(k, &c.grad, b.first, b.count, n, out)
+    if c.has_hess and (hess == <real *>s.x or hess == <real *>s.out):
+        write_rows(k, &c.hess, b.first, b.count, n, hess)
 
 
 cdef double run(Call *c, int threads, real *like) except? -1.0:
     """All chunks; the sum of their losses, added up in order."""
-    cdef Py_ssize_t itemsize = sizeof(real), chunks = (c.n + c.chunk - 1) // c.chunk, which
-    cdef Py_ssize_t sums = (c.n + c.summed - 1) // c.summed
-    cdef Py_ssize_t size = scratch_size(c.chunk, c.classes, itemsize)
-    cdef bint smoothed = c.smoothing != 0.0
-    cdef char *memory = <char *>malloc(threads * size + sums * sizeof(double) + threads * sizeof(Scratch))
+    cdef Py_ssize_t chunks = (c.n + c.chunk - 1) // c.chunk, sums = (c.n + c.summed - 1) // c.summed, which, size
+    cdef Scratch measured
     cdef Scratch *scratch
+    cdef char *memory
     cdef double total
     cdef int thread
+    size = lay_out(c, &measured, NULL, sizeof(real))
+    memory = <char *>malloc(threads * size + sums * sizeof(double) + threads * sizeof(Scratch))
     if memory == NULL:
         raise MemoryError()
     with nogil:
         c.partial = <double *>(memory + threads * size)
         scratch = <Scratch *>(c.partial + sums)
         for thread in range(threads):
-            lay_out(&scratch[thread], memory + thread * size, c.chunk, c.classes, itemsize, smoothed)
+            lay_out(c, &scratch[thread], memory + thread * size, sizeof(real))
         if threads == 1:
             for which in range(chunks):
                 loss_chunk(c, scratch, which, like)
@@ -547,28 +974,31 @@ cdef double total_weight(const Call *c) noexcept nogil:
     return total + rest
 
 
-def loss(cnp.ndarray scores, labels, dense, sparse, weights, double smoothing, ignored, str reduction, grad, hess,
-         bint in_place, n_threads):
-    """The checked call: exactly one of `labels`, `dense`, `sparse` is given, arrays are (rows, n) or
-    (outer, inner, n), `sparse` is (indptr, indices, values), `weights` are float64, `grad` and `hess` arrays
-    to fill or None. Returns a float, or with "none" an array; None if dense targets must be refused."""
-    cdef Call c
-    cdef bint single = cnp.PyArray_ITEMSIZE(scores) != 8
-    cdef double total
-    cdef int threads
+cdef void sum_weights(const Call *c, const double *class_weights, const real *narrow, const real *narrow_rest,
+                      double *out) noexcept nogil:
+    """The weight of each row times the sum of its targets' class weights."""
+    cdef Py_ssize_t i, entry
+    cdef long long label
+    cdef double sum
+    cdef const real *y
+    cdef real *room = <real *>malloc(c.classes * sizeof(real))
+    for i in range(c.n):
+        sum = 0.0
+        if c.kind == LABELS:
+            label = read_integer(&c.labels, i)
+            sum = 0.0 if c.has_ignored and label == c.ignored else class_weights[label]
+        elif c.kind == CSR:
+            for entry in range(read_integer(&c.sparse.indptr, i), read_integer(&c.sparse.indptr, i + 1)):
+                sum += c.sparse.values[entry] * class_weights[read_integer(&c.sparse.indices, entry)]
+        elif room != NULL:
+            y = dense_row(c, &c.dense, i, room)
+            sum = row_dot(c.kernels, y, narrow, c.classes) + row_dot(c.kernels, y, narrow_rest, c.classes)
+        out[i] = (c.weights[i] if c.weights != NULL else 1.0) * sum
+    free(room)
+
+
+cdef void set_targets(Call *c, labels, dense, sparse) except *:
     cdef cnp.ndarray array
-    c.kernels = active
-    c.head = cross_entropy_head
-    c.parameter = 0.0
-    c.smoothing = smoothing
-    c.scores = rows_of(scores)
-    c.classes = cnp.PyArray_DIM(scores, cnp.PyArray_NDIM(scores) - 1)
-    c.n = cnp.PyArray_SIZE(scores) // c.classes
-    c.summed = summed_rows(c.classes, 4 if single else 8)
-    c.chunk = chunk_rows(c.summed,
-                         is_direct(&c.scores, <float *>NULL) if single else is_direct(&c.scores, <double *>NULL))
-    c.has_ignored = ignored is not None
-    c.ignored = ignored if c.has_ignored else 0
     if labels is not None:
         c.kind = LABELS
         c.labels = integers_of(labels)
@@ -581,18 +1011,100 @@ def loss(cnp.ndarray scores, labels, dense, sparse, weights, double smoothing, i
         c.sparse.indices = integers_of(sparse[1])
         array = sparse[2]
         c.sparse.values = <double *>cnp.PyArray_DATA(array)
-    c.weights = NULL
-    if weights is not None:
-        array = weights
-        c.weights = <double *>cnp.PyArray_DATA(array)
+
+
+cdef inline void *data_of(cnp.ndarray array):
+    return cnp.PyArray_DATA(array) if array is not None else NULL
+
+
+def class_weighted(Py_ssize_t n, Py_ssize_t classes, labels, dense, sparse, weights, ignored, bint single,
+                   cnp.ndarray class_weights):
+    """The weights of n rows, each times the sum of its targets' class weights; all of them float64."""
+    cdef Call c
+    cdef cnp.ndarray out = np.empty(n), high, low
+    cdef double *result = <double *>cnp.PyArray_DATA(out)
+    c.kernels = active
+    c.n = n
+    c.classes = classes
+    c.has_ignored = ignored is not None
+    c.ignored = ignored if c.has_ignored else 0
+    c.weights = <double *>data_of(weights)
+    set_targets(&c, labels, dense, sparse)
+    high, low = two_parts(class_weights, single)
+    if single:
+        sum_weights(&c, <double *>data_of(class_weights), <float *>data_of(high), <float *>data_of(low), result)
+    else:
+        sum_weights(&c, <double *>data_of(class_weights), <double *>data_of(high), <double *>data_of(low), result)
+    return out
+
+
+cdef two_parts(cnp.ndarray values, bint single):
+    """Doubles as sums of two floats, or of themselves and 0."""
+    if not single:
+        return values, np.zeros_like(values)
+    with np.errstate(invalid="ignore", over="ignore"):
+        high = values.astype(np.float32)
+        return high, np.where(np.isfinite(high), values - high, 0.0).astype(np.float32)
+
+
+def loss(cnp.ndarray scores, labels, dense, sparse, weights, str head, double parameter, alpha, double smoothing,
+         double z_loss, transform, ignored, str reduction, grad, hess, vector, bint in_place, temperature, n_threads):
+    """The checked call: exactly one of `labels`, `dense`, `sparse` is given, arrays are (rows, n) or
+    (outer, inner, n), `sparse` is (indptr, indices, values), `weights` are float64, `grad` and `hess` arrays
+    to fill or None; with a `vector`, `grad` takes the product of the Hessian and it. `transform` is None or
+    (1 / temperature, what that rounds off, soft cap or 0, float64 bias or None, mask or None); `temperature` an array to
+    fill with each row's derivative or None. Returns a float, or with "none" an array; None if dense targets or a mask
+    must be refused."""
+    cdef Call c
+    cdef bint single = cnp.PyArray_ITEMSIZE(scores) != 8
+    cdef double total
+    cdef int threads
+    cdef cnp.ndarray array, bias_high = None, bias_low = None
+    c.kernels = active
+    c.head = head_of(head, parameter)
+    c.linear = head == "cross_entropy"
+    c.alpha = <double *>data_of(alpha)
+    c.smoothing = smoothing
+    c.z_loss = z_loss
+    c.scores = rows_of(scores)
+    c.classes = cnp.PyArray_DIM(scores, cnp.PyArray_NDIM(scores) - 1)
+    c.n = cnp.PyArray_SIZE(scores) // c.classes
+    c.summed = summed_rows(c.classes, 4 if single else 8)
+    c.chunk = chunk_rows(c.summed,
+                         is_direct(&c.scores, <float *>NULL) if single else is_direct(&c.scores, <double *>NULL))
+    c.has_ignored = ignored is not None
+    c.ignored = ignored if c.has_ignored else 0
+    set_targets(&c, labels, dense, sparse)
+    c.weights = <double *>data_of(weights)
+    c.transform.scale = 1.0
+    c.transform.scale_rest = c.transform.cap = 0.0
+    c.bias = c.bias_low = NULL
+    c.has_left_out = False
+    c.paired = False
+    c.transformed = transform is not None
+    if c.transformed:
+        c.transform.scale, c.transform.scale_rest, c.transform.cap, bias, mask = transform
+        if bias is not None:
+            bias_high, bias_low = two_parts(bias, single)
+            c.bias = data_of(bias_high)
+            c.bias_low = data_of(bias_low)
+        c.has_left_out = mask is not None
+        if c.has_left_out:
+            c.left_out = rows_of(mask)
+        c.paired = (c.transform.scale != 1.0 or c.transform.cap > 0.0 or bias is not None or temperature is not None)
+    c.temperature = <double *>data_of(temperature)
+    c.plain = c.linear and smoothing == 0.0 and z_loss == 0.0 and not c.paired
     c.has_grad = grad is not None
     if c.has_grad:
         c.grad = rows_of(grad)
     c.has_hess = hess is not None
     if c.has_hess:
         c.hess = rows_of(hess)
+    c.has_vector = vector is not None
+    if c.has_vector:
+        c.vector = rows_of(vector)
     c.in_place = in_place
-    c.refused = 0
+    c.refused = False
     c.scale = 1.0
     if reduction == "mean":
         total = total_weight(&c)
@@ -608,115 +1120,3 @@ def loss(cnp.ndarray scores, labels, dense, sparse, weights, double smoothing, i
     if c.refused:
         return None
     return losses if losses is not None else total * c.scale
-
-
-# ---- logsumexp, softmax, log_softmax ----------------------------------------------------------------------
-
-cdef enum Wanted:
-    LOGSUMEXP, SOFTMAX, LOG_SOFTMAX
-
-cdef struct Special:
-    Table kernels
-    Wanted wanted
-    Py_ssize_t n
-    Py_ssize_t classes
-    Py_ssize_t chunk
-    Rows scores
-    Rows out
-    void *result
-
-
-cdef void special_chunk(const Special *c, Scratch *s, Py_ssize_t which, real *like) noexcept nogil:
-    cdef Table k = c.kernels
-    cdef Py_ssize_t first = which * c.chunk, count = min(c.chunk, c.n - first), n = c.classes, i
-    cdef Py_ssize_t x_stride = n, e_stride = n, out_stride = n
-    cdef real *x = direct_rows(&c.scores, first, count, like)
-    cdef real *out = NULL
-    cdef real *e = NULL
-    if x != NULL:
-        x_stride = c.scores.inner_stride // <Py_ssize_t>sizeof(real)
-    else:
-        x = <real *>s.x
-        read_rows(k, &c.scores, first, count, n, x)
-    if c.wanted != LOGSUMEXP:
-        out = direct_rows(&c.out, first, count, like)
-        if out != NULL:
-            out_stride = c.out.inner_stride // <Py_ssize_t>sizeof(real)
-        else:
-            out = <real *>s.out
-    if c.wanted == SOFTMAX:
-        e = out
-        e_stride = out_stride
-        if n <= FX_FEW:
-            e = <real *>s.e
-            e_stride = n
-    rows_expsum(k, x, x_stride, count, n, e, e_stride, &s.stats)
-    if c.wanted == SOFTMAX:
-        for i in range(count):
-            s.factor[i] = 1.0 / s.stats.stored[i]
-        rows_scale(k, e, e_stride, count, n, s.factor, NULL, out, out_stride)
-    else:
-        for i in range(count):
-            s.log_total[i] = (s.stats.ties[i] - 1.0) + s.stats.others[i]
-        k.f64.log1p(s.log_total, s.log_total, s.stats.rest, count)
-        if c.wanted == LOG_SOFTMAX:
-            rows_subtract_max(k, x, x_stride, count, n, s.stats.max, s.log_total, out, out_stride)
-        else:
-            for i in range(count):
-                # A row of -inf only has no ties; a NaN among them shows in the others.
-                if s.stats.max[i] == -INFINITY:
-                    s.log_total[i] = s.stats.others[i]
-                    s.stats.rest[i] = 0.0
-                (<real *>c.result)[first + i] = <real>add3(s.stats.max[i], s.log_total[i], s.stats.rest[i])
-    if out != NULL and direct_rows(&c.out, first, count, like) == NULL:
-        write_rows(k, &c.out, first, count, n, out)
-
-
-cdef int run_special(Special *c, int threads, real *like) except -1:
-    cdef Py_ssize_t itemsize = sizeof(real), chunks = (c.n + c.chunk - 1) // c.chunk, which
-    cdef Py_ssize_t size = scratch_size(c.chunk, c.classes, itemsize)
-    cdef char *memory = <char *>malloc(threads * size + threads * sizeof(Scratch))
-    cdef Scratch *scratch
-    cdef int thread
-    if memory == NULL:
-        raise MemoryError()
-    with nogil:
-        scratch = <Scratch *>(memory + threads * size)
-        for thread in range(threads):
-            lay_out(&scratch[thread], memory + thread * size, c.chunk, c.classes, itemsize, False)
-        if threads == 1:
-            for which in range(chunks):
-                special_chunk(c, scratch, which, like)
-        else:
-            for which in prange(chunks, num_threads=threads, schedule="dynamic", chunksize=share(chunks, threads)):
-                special_chunk(c, &scratch[threadid()], which, like)
-        free(memory)
-    return 0
-
-
-def special(str wanted, scores, out, n_threads):
-    """"logsumexp": the array of results; "softmax", "log_softmax": fills `out`, which may be `scores`."""
-    cdef Special c
-    cdef bint single = scores.dtype.itemsize != 8
-    cdef int threads
-    cdef cnp.ndarray array
-    c.kernels = active
-    c.wanted = LOGSUMEXP if wanted == "logsumexp" else SOFTMAX if wanted == "softmax" else LOG_SOFTMAX
-    c.scores = rows_of(scores)
-    c.classes = scores.shape[-1]
-    c.n = scores.size // c.classes
-    c.chunk = chunk_rows(summed_rows(c.classes, 4 if single else 8),
-                         is_direct(&c.scores, <float *>NULL) if single else is_direct(&c.scores, <double *>NULL))
-    result = None
-    if c.wanted == LOGSUMEXP:
-        result = np.empty(c.n, np.float32 if single else np.float64)
-        array = result
-        c.result = cnp.PyArray_DATA(array)
-    else:
-        c.out = rows_of(out)
-    threads = threads_for(n_threads, c.n * c.classes)
-    if single:
-        run_special(&c, threads, <float *>NULL)
-    else:
-        run_special(&c, threads, <double *>NULL)
-    return result

@@ -27,6 +27,8 @@ class Sparse(NamedTuple):
     values: np.ndarray
 
 
+WEIGHTS = "weights are finite and not negative"
+
 # Labels, a dense distribution or CSR: exactly one is not None.
 Targets = tuple[np.ndarray | None, np.ndarray | None, Sparse | None]
 
@@ -243,6 +245,99 @@ def _range(low: float, high: float) -> str:
     return f"a finite number of at least {low:g}" if high == math.inf else f"a number from {low:g} to {high:g}"
 
 
+def above_zero(name: str, value: Any) -> float:
+    """A finite number above 0 whose inverse is a finite one of either type of kernel."""
+    real = number(name, value, 0.0, math.inf)
+    if not 2.0**-120 <= real <= 2.0**120:
+        raise ValueError(f"{name} is {real:g}: give a number above 0, of moderate size")
+    return real
+
+
+def per_class(name: str, value: Any, classes: int, low: float, high: float, rule: str) -> np.ndarray:
+    """One number for each class, as float64, none NaN, below `low` or above `high`; -inf passes a `low` of -inf."""
+    array = real_array(name, value)
+    if array.shape != (classes,):
+        raise ValueError(f"{name} has shape {array.shape}, but there are {classes} classes: give shape ({classes},)")
+    array = np.ascontiguousarray(array, np.float64)
+    check_range(name, array, low, high, rule)
+    return array
+
+
+def mask_of(value: Any, scores: np.ndarray, axis: int) -> np.ndarray:
+    """A mask of classes as rows, a view: True where a class is left out."""
+    array = np.asarray(value)
+    if isinstance(value, np.ma.MaskedArray) or array.dtype != np.bool_:
+        raise TypeError(f"class_mask has dtype {array.dtype}: give booleans, True for a class to leave out")
+    classes = scores.shape[axis]
+    if array.shape == (classes,):
+        return np.broadcast_to(array, as_rows(scores, axis).shape)
+    if array.shape != scores.shape:
+        raise ValueError(f"class_mask has shape {array.shape}, logits {scores.shape}: give shape ({classes},) or that")
+    return as_rows(array, axis)
+
+
+def check_mask(mask: np.ndarray, targets: Targets, ignore_index: int | None, rows: tuple[int, ...]) -> None:
+    """Refuse a mask that leaves a row no class, or that leaves out a class which is a target."""
+    labels, dense, sparse = targets
+    inner = mask.shape[-2]
+    for first in range(0, math.prod(mask.shape[:-1]), 4096):
+        block = _some_rows(mask, inner, first)
+        empty = block[:, :16].all(axis=1)
+        empty[empty] = block[empty].all(axis=1)
+        if empty.any():
+            row = _row_name(first + int(np.argmax(empty)), rows)
+            raise ValueError(f"class_mask leaves row {row} no class: unmask one, or drop the row")
+        at, column = _targets_in(block, labels, dense, sparse, first, inner, ignore_index)
+        if at.size:
+            row = _row_name(first + int(at[0]), rows)
+            raise ValueError(
+                f"class_mask leaves out class {int(column[0])}, which is a target of row {row}: unmask it, or drop the"
+                " row (ignore_index)"
+            )
+
+
+def _some_rows(array: np.ndarray, inner: int, first: int) -> np.ndarray:
+    """Up to 4096 rows of an array (rows, n) or (outer, inner, n)."""
+    if array.ndim == 2:
+        return array[first : first + 4096]
+    last = min(first + 4096, array.shape[0] * inner)
+    rows = np.arange(first, last)
+    return np.asarray(array[rows // inner, rows % inner])
+
+
+def _row_name(row: int, rows: tuple[int, ...]) -> str:
+    return ", ".join(str(int(i)) for i in np.unravel_index(row, rows)) or "0"
+
+
+def _targets_in(
+    block: np.ndarray,
+    labels: np.ndarray | None,
+    dense: np.ndarray | None,
+    sparse: Sparse | None,
+    first: int,
+    inner: int,
+    ignore_index: int | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of targets where a block of a mask is True."""
+    last = first + len(block)
+    if labels is not None:
+        column = labels[first:last]
+        at = np.arange(len(column))
+        if ignore_index is not None:
+            at = at[column != ignore_index]
+        at = at[block[at, column[at]]]
+        return at, column[at]
+    if dense is not None:
+        at, column = np.nonzero(block & (_some_rows(dense, inner, first) != 0))
+        return at, column
+    assert sparse is not None
+    start, stop = int(sparse.indptr[first]), int(sparse.indptr[last])
+    at = np.repeat(np.arange(len(block)), np.diff(sparse.indptr[first : last + 1]).astype(np.intp))
+    column = sparse.indices[start:stop]
+    wrong = block[at, column] & (sparse.values[start:stop] != 0)
+    return at[wrong], column[wrong]
+
+
 def reduction_of(reduction: Any) -> str:
     """One of "mean", "sum", "none"."""
     if not isinstance(reduction, str) or reduction not in _REDUCTIONS:
@@ -258,7 +353,7 @@ def weights_of(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray | No
     if array.shape != shape:
         raise ValueError(f"{name} has shape {array.shape}, but there are rows of shape {shape}: give one weight a row")
     weights = np.ascontiguousarray(array, np.float64).reshape(-1)
-    check_range(name, weights, 0.0, math.inf, "weights are finite and not negative")
+    check_range(name, weights, 0.0, math.inf, WEIGHTS)
     return weights
 
 
@@ -268,7 +363,7 @@ def element_weights(name: str, value: Any, shape: tuple[int, ...]) -> tuple[np.n
         return None, None
     array = real_array(name, value)
     if array.shape == shape:
-        check_range(name, array, 0.0, math.inf, "weights are finite and not negative")
+        check_range(name, array, 0.0, math.inf, WEIGHTS)
         return array, None
     if array.shape != shape[:1]:
         raise ValueError(f"{name} has shape {array.shape}, logits {shape}: give shape {shape} or {shape[:1]}")

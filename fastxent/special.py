@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastxent import _sigmoid, _softmax, _validate
+from fastxent import _sigmoid, _special, _validate
 
 _KERNEL_DTYPES = frozenset(np.dtype(name) for name in ("float16", "float32", "float64"))
 
@@ -104,7 +104,7 @@ def logsumexp(
         result = np.empty(shape, array.dtype)
     else:
         result = _buffer(out, np.broadcast_to(np.empty((), array.dtype), shape), a)
-    result[...] = _softmax.special("logsumexp", rows, None, n_threads).reshape(shape)
+    result[...] = _special.special("logsumexp", rows, None, n_threads).reshape(shape)
     return result if shape or out is not None else result[()]
 
 
@@ -123,14 +123,14 @@ def _softmax_like(wanted: str, x: Any, axis: Any, out: Any, n_threads: int | Non
     result = np.empty_like(array, subok=False) if out is None else _buffer(out, array, x)
     if len(axes) == 1:
         target = _validate.as_rows(result, axes[0])
-        _softmax.special(wanted, rows, target, n_threads)
+        _special.special(wanted, rows, target, n_threads)
         _validate.put_back(result, target, axes[0])
         return result
     # Several axes: as one axis of contiguous memory.
     first, last = axes[0], axes[-1] + 1
     shape = (*array.shape[:first], -1, *array.shape[last:])
     block = result if result.flags.c_contiguous else np.empty_like(array, order="C")
-    _softmax.special(wanted, rows, _validate.as_rows(block.reshape(shape), first), n_threads)
+    _special.special(wanted, rows, _validate.as_rows(block.reshape(shape), first), n_threads)
     if block is not result:
         result[...] = block
     return result

@@ -29,9 +29,11 @@
 #define FX_MAX_LANES 16
 #define FX_FEW_SIZE(rows, n) (((rows) + FX_MAX_LANES - 1) / FX_MAX_LANES * FX_MAX_LANES * (n))
 
-/* Where rows_expsum puts what it learns of each row; `margins` and `classes` may both be NULL. */
+/* Where rows_expsum puts what it learns of each row; `margins` and `classes` may both be NULL. Scores may be sums of two,
+   x + low, as rows_transform makes them: then the largest is given, max + max_low. */
 typedef struct {
     double *max;          /* the largest score */
+    double *max_low;      /* NULL where scores are single numbers */
     double *ties;         /* how many scores equal it (1 or more) */
     double *others;       /* sum of exp(x - max) over all other scores */
     double *rest;         /* what `others` rounds off (double only) */
@@ -40,6 +42,13 @@ typedef struct {
     double *margins_rest; /* what `margins` rounds off (double only) */
     double *classes;      /* how many scores are above -inf */
 } fx_rows;
+
+/* What scores go through first: (cap tanh(x / cap) + bias) / temperature. */
+typedef struct {
+    double scale;      /* 1 / temperature */
+    double scale_rest; /* what that rounds off */
+    double cap;        /* 0 for none */
+} fx_transform;
 
 /* What row_target learns of a dense target. */
 typedef struct {

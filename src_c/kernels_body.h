@@ -36,31 +36,45 @@ static inline V OP(power_of_two)(V t) {
     return OP(sub)(OP(fma)(t, OP(set)(C(F64_LOG2E, F32_LOG2E)), OP(set)(ROUND_TO_INTEGER)), OP(set)(ROUND_TO_INTEGER));
 }
 
-/* 2^-n e^t for n = power_of_two(t). Floats with a fused multiply-add may take a short way (0.87 ulp; without one it would
-   be 1.14). Otherwise what is lost in rounding 1 + r is added to the tail (0.69 ulp). In double, whose sums have no digits
-   to spare, what the last addition loses is given to `rest`. */
-static inline V OP(exp_mantissa)(V t, V n, int brief, V *rest) {
-    V one = OP(set)(1);
+/* 2^-n e^(t + low) for n = power_of_two(t), low small and counted if `paired`. Floats with a fused multiply-add may take a
+   short way (0.87 ulp; without one it would be 1.14). Otherwise what is lost in rounding 1 + r is added to the tail
+   (0.69 ulp). In double, whose sums have no digits to spare, what the last addition loses is given to `rest`. */
+static inline V OP(exp_mantissa_pair)(V t, V low, int paired, V n, int brief, V *rest) {
+    V one = OP(set)(1), ln2_low = OP(set)(C(F64_LN2_LOW, F32_LN2_LOW));
     V high = OP(fnma)(n, OP(set)(C(F64_LN2_HIGH, F32_LN2_HIGH)), t);
-    V r = OP(fnma)(n, OP(set)(C(F64_LN2_LOW, F32_LN2_LOW)), high);
+    V r = paired ? OP(add)(high, OP(fnma)(n, ln2_low, low)) : OP(fnma)(n, ln2_low, high);
     V tail = OP(exp_tail)(r);
     *rest = OP(set)(0);
     if (sizeof(REAL) == sizeof(float) && FUSED && brief) return OP(fma)(OP(fma)(tail, r, one), r, one);
     V head = OP(add)(one, high);
-    V lost = OP(fnma)(n, OP(set)(C(F64_LN2_LOW, F32_LN2_LOW)), OP(add)(OP(sub)(one, head), high));
+    V lost = OP(fnma)(n, ln2_low, OP(add)(OP(sub)(one, head), high));
+    if (paired) lost = OP(add)(lost, low);
     tail = OP(fma)(tail, OP(mul)(r, r), lost);
     V value = OP(add)(head, tail);
     if (sizeof(REAL) == sizeof(double)) *rest = OP(add)(OP(sub)(head, value), tail);
     return value;
 }
 
-/* e^t for t <= 0, flushed to zero below the smallest normal number, and what it rounds off (double only; nothing where
-   that is too small for a normal number). */
-static inline V OP(exp_nonpositive)(V t, V *rest) {
+static inline V OP(exp_mantissa)(V t, V n, int brief, V *rest) {
+    return OP(exp_mantissa_pair)(t, OP(set)(0), 0, n, brief, rest);
+}
+
+/* e^(t + low) for t <= 0 and a small low, counted if `paired`: flushed to zero below the smallest normal number, and what it
+   rounds off (double only; nothing where that is too small for a normal number). */
+static inline V OP(exp_nonpositive_pair)(V t, V low, int paired, V *rest) {
     V n = OP(power_of_two)(t);
-    V value = OP(scale2)(OP(exp_mantissa)(t, n, 0, rest), n);
+    V value = OP(scale2)(OP(exp_mantissa_pair)(t, low, paired, n, 0, rest), n);
     if (sizeof(REAL) == sizeof(double)) *rest = OP(keep)(OP(lt)(OP(set)(-600), t), OP(scale2)(*rest, n));
     return OP(keep)(OP(not_lt)(t, OP(set)(LOG_SMALLEST_NORMAL)), value);
+}
+
+static inline V OP(exp_nonpositive)(V t, V *rest) { return OP(exp_nonpositive_pair)(t, OP(set)(0), 0, rest); }
+
+/* a + b, and what that rounds off (Knuth). */
+static inline V OP(two_sum)(V a, V b, V *rest) {
+    V sum = OP(add)(a, b), rounded = OP(sub)(sum, a);
+    *rest = OP(add)(OP(sub)(a, OP(sub)(sum, rounded)), OP(sub)(b, rounded));
+    return sum;
 }
 
 /* log(2^k (1 + f)) + c for f in [-1/4, 1/2], c small, and in `rest` what the sum rounds off: the logarithm's
@@ -174,35 +188,61 @@ static inline double f32_sum_total(f32s s, double *rest) {
 
 /* What all scores of a row have in common (one row in all lanes, or a row a lane). */
 typedef struct {
-    V max, origin, shift, floor;
+    V max, max_low, origin, origin_low, shift, floor;
 } OP(reference);
 
-static inline OP(reference) OP(refer_to)(V max) {
+static inline OP(reference) OP(refer_to)(V max, V max_low) {
     OP(reference) to;
     M near = OP(lt)(OP(abs)(max), OP(set)(FAR));
     to.max = max;
+    to.max_low = max_low;
     to.origin = OP(select)(near, OP(set)(0), max);
+    to.origin_low = OP(select)(near, OP(set)(0), max_low);
     to.shift = OP(sub)(OP(power_of_two)(OP(sub)(max, to.origin)), OP(set)(BIAS));
     to.floor = OP(sub)(max, OP(set)(REACH));
     return to;
 }
 
 /* The same for a maximum from PLAIN_FROM to PLAIN_TO, which needs no shift. */
-static inline OP(reference) OP(refer_plainly)(V max) {
-    OP(reference) to = {max, OP(set)(0), OP(set)(0),
-                        OP(max)(OP(sub)(max, OP(set)(REACH)), OP(set)(LOG_SMALLEST_NORMAL))};
+static inline OP(reference) OP(refer_plainly)(V max, V max_low) {
+    V zero = OP(set)(0), floor = OP(max)(OP(sub)(max, OP(set)(REACH)), OP(set)(LOG_SMALLEST_NORMAL));
+    OP(reference) to = {max, max_low, zero, zero, zero, floor};
     return to;
 }
 
+/* How a row is gone through; constants wherever it is used. */
+typedef struct {
+    int plain;  /* see refer_plainly */
+    int paired; /* scores are sums of two */
+    int apart;  /* exponentials equal to the top one are left out of the sum, and counted */
+    int marked; /* exponentials of -inf are stored as -1 */
+} OP(mode);
+
 /* The exponential, 0 below the floor, and in `rest` what it rounds off (double only). */
-static inline V OP(exp_relative)(V x, const OP(reference) *to, int plain, V *rest) {
-    V t = plain ? x : OP(sub)(x, to->origin);
+static inline V OP(exp_relative)(V x, V low, const OP(reference) *to, OP(mode) mode, V *rest) {
+    V t = mode.plain ? x : OP(sub)(x, to->origin);
+    if (mode.paired && !mode.plain) {
+        /* Far from zero the lower parts may be larger than the difference of the upper ones, which is a multiple of
+           their last place: then this sum is exact as well. */
+        V less = OP(sub)(low, to->origin_low), sum = OP(add)(t, less);
+        low = OP(sub)(less, OP(sub)(sum, t));
+        t = sum;
+    }
     V n = OP(power_of_two)(t);
-    V power = plain ? n : OP(sub)(n, to->shift);
-    V value = OP(scale2)(OP(exp_mantissa)(t, n, 1, rest), power);
+    V power = mode.plain ? n : OP(sub)(n, to->shift);
+    V value = OP(scale2)(OP(exp_mantissa_pair)(t, low, mode.paired, n, 1, rest), power);
     M counts = OP(not_lt)(x, to->floor);
     if (sizeof(REAL) == sizeof(double)) *rest = OP(keep)(counts, OP(scale2)(*rest, power));
     return OP(keep)(counts, value);
+}
+
+/* max - x - low, `low` relative to that of the maximum and counted if `paired`; and what it rounds off (double only). */
+static inline V OP(below)(V max, V x, V low, int paired, V *rest) {
+    V value = OP(difference)(max, x, rest);
+    if (!paired) return value;
+    if (sizeof(REAL) == sizeof(float)) return OP(sub)(value, low);
+    *rest = OP(sub)(*rest, low);
+    return value;
 }
 
 static inline V OP(mark_masked)(V x, V e) { return OP(select)(OP(ne)(x, OP(set)(-INFINITY)), e, OP(set)(-1)); }
@@ -244,18 +284,15 @@ static REAL KERNEL(max)(const REAL *x, ptrdiff_t n) {
     return OP(max_lane)(OP(max)(OP(max)(a, b), OP(max)(c, d)));
 }
 
-/* How a row is gone through; constants wherever it is used. */
-typedef struct {
-    int plain;  /* see refer_plainly */
-    int apart;  /* exponentials equal to the top one are left out of the sum, and counted */
-    int marked; /* exponentials of -inf are stored as -1 */
-} OP(mode);
+static inline V OP(load_some)(const REAL *p, ptrdiff_t k, REAL fill) {
+    return k == LANES ? OP(load)(p) : OP(load_part)(p, k, fill);
+}
 
 /* Exponentials of k scores: stored, and added to the sum. */
-static inline SUM OP(expsum_step)(SUM sum, const REAL *x, REAL *e, ptrdiff_t k, const OP(reference) *to, V top,
-                                  OP(mode) mode, ptrdiff_t *others) {
-    V score = k == LANES ? OP(load)(x) : OP(load_part)(x, k, -INFINITY);
-    V rest, value = OP(exp_relative)(score, to, mode.plain, &rest);
+static inline SUM OP(expsum_step)(SUM sum, const REAL *x, const REAL *low, REAL *e, ptrdiff_t k,
+                                  const OP(reference) *to, V top, OP(mode) mode, ptrdiff_t *others) {
+    V score = OP(load_some)(x, k, -INFINITY), score_low = mode.paired ? OP(load_some)(low, k, 0) : OP(set)(0);
+    V rest, value = OP(exp_relative)(score, score_low, to, mode, &rest);
     if (e) {
         V stored = mode.marked ? OP(mark_masked)(score, value) : value;
         if (k == LANES)
@@ -270,7 +307,7 @@ static inline SUM OP(expsum_step)(SUM sum, const REAL *x, REAL *e, ptrdiff_t k, 
 }
 
 typedef struct {
-    const REAL *x;
+    const REAL *x, *low;
     ptrdiff_t n;
     REAL *e;
     ptrdiff_t ahead, e_ahead; /* bytes to the next row */
@@ -284,12 +321,12 @@ static inline void KERNEL(expsum_row)(const OP(row) *at, const OP(reference) *to
     ptrdiff_t i = 0, vectors = 0, others = 0, n = at->n;
     for (; i + LANES <= n; i += LANES, ++vectors) {
         /* The next row comes from memory while this one is computed: half again as fast on two threads. */
-        __builtin_prefetch((const char *)(x + i) + at->ahead, 0);
+        if (!mode.paired) __builtin_prefetch((const char *)(x + i) + at->ahead, 0);
         if (e) __builtin_prefetch((const char *)(e + i) + at->e_ahead, 1);
-        sum = OP(expsum_step)(sum, x + i, e ? e + i : NULL, LANES, to, top, mode, &others);
+        sum = OP(expsum_step)(sum, x + i, at->low + i, e ? e + i : NULL, LANES, to, top, mode, &others);
     }
     if (i < n) {
-        sum = OP(expsum_step)(sum, x + i, e ? e + i : NULL, n - i, to, top, mode, &others);
+        sum = OP(expsum_step)(sum, x + i, at->low + i, e ? e + i : NULL, n - i, to, top, mode, &others);
         ++vectors;
     }
     OP(store)(shift, to->shift);
@@ -314,13 +351,14 @@ static void KERNEL(sum_apart)(const REAL *e, ptrdiff_t n, V top, const fx_rows *
 
 /* A row without marks. The double that holds a sum of floats has digits to spare: the top one is taken out
    afterwards, which is a tenth faster, unless what remains is so small that the sum's rounding would show. */
-static inline void KERNEL(expsum_unmarked)(const OP(row) *at, const OP(reference) *to, int plain, const fx_rows *out,
-                                           ptrdiff_t row) {
-    V rest, top = OP(exp_relative)(to->max, to, plain, &rest);
+static inline void KERNEL(expsum_unmarked)(const OP(row) *at, const OP(reference) *to, int plain, int paired,
+                                           const fx_rows *out, ptrdiff_t row) {
+    OP(mode) whole = {plain, paired, 0, 0}, apart = {plain, paired, 1, 0};
+    V rest, top = OP(exp_relative)(to->max, to->max_low, to, whole, &rest);
     if (sizeof(REAL) == sizeof(float)) {
         REAL first[LANES];
         OP(store)(first, top);
-        KERNEL(expsum_row)(at, to, top, (OP(mode)){plain, 0, 0}, out, row);
+        KERNEL(expsum_row)(at, to, top, whole, out, row);
         double least = out->others[row] * (double)(at->n / LANES + 2 * LANES) * 0x1p-25;
         out->others[row] -= (double)first[0];
         if (!(out->others[row] < least)) return;
@@ -329,23 +367,45 @@ static inline void KERNEL(expsum_unmarked)(const OP(row) *at, const OP(reference
             return;
         }
     }
-    KERNEL(expsum_row)(at, to, top, (OP(mode)){plain, 1, 0}, out, row);
+    KERNEL(expsum_row)(at, to, top, apart, out, row);
 }
 
-static void KERNEL(margins_row)(const REAL *x, ptrdiff_t n, REAL row_max, const fx_rows *out, ptrdiff_t row) {
-    V max = OP(set)(row_max), masked = OP(set)(-INFINITY);
+static inline void KERNEL(margins_row)(const OP(row) *at, V max, V max_low, int paired, const fx_rows *out,
+                                       ptrdiff_t row) {
+    V masked = OP(set)(-INFINITY);
     SUM sum = OP(sum_zero)();
-    ptrdiff_t classes = 0;
+    ptrdiff_t classes = 0, n = at->n;
     for (ptrdiff_t i = 0; i < n; i += LANES) {
         ptrdiff_t k = n - i < LANES ? n - i : LANES;
-        V score = k == LANES ? OP(load)(x + i) : OP(load_part)(x + i, k, -INFINITY);
+        V score = OP(load_some)(at->x + i, k, -INFINITY);
+        V low = paired ? OP(sub)(OP(load_some)(at->low + i, k, 0), max_low) : OP(set)(0);
         M present = OP(ne)(score, masked);
         classes += OP(count)(present);
-        V rest, below = OP(difference)(max, score, &rest);
+        V rest, below = OP(below)(max, score, low, paired, &rest);
         sum = OP(sum_add_exact)(sum, OP(keep)(present, below), OP(keep)(present, rest));
     }
     out->margins[row] = OP(sum_total)(sum, &out->margins_rest[row]);
     out->classes[row] = (double)classes;
+}
+
+/* A row of finite maximum. */
+static inline void KERNEL(expsum_finite)(const OP(row) *at, int paired, const fx_rows *out, ptrdiff_t row) {
+    REAL max = (REAL)out->max[row], max_low = paired ? (REAL)out->max_low[row] : 0;
+    V top = OP(set)(max), top_low = OP(set)(max_low);
+    if (out->margins) {
+        /* Margins first: the exponentials may overwrite the scores. */
+        OP(reference) to = OP(refer_to)(top, top_low);
+        OP(mode) marked = {0, paired, 1, 1};
+        KERNEL(margins_row)(at, top, top_low, paired, out, row);
+        V rest, e = OP(exp_relative)(top, top_low, &to, marked, &rest);
+        KERNEL(expsum_row)(at, &to, e, marked, out, row);
+    } else if (max >= PLAIN_FROM && max <= PLAIN_TO) {
+        OP(reference) to = OP(refer_plainly)(top, top_low);
+        KERNEL(expsum_unmarked)(at, &to, 1, paired, out, row);
+    } else {
+        OP(reference) to = OP(refer_to)(top, top_low);
+        KERNEL(expsum_unmarked)(at, &to, 0, paired, out, row);
+    }
 }
 
 /* ---- few classes: rows in lanes --------------------------------------------------------------------- */
@@ -372,24 +432,33 @@ static inline void KERNEL(few_store)(V *column, ptrdiff_t rows, ptrdiff_t n, REA
 }
 
 /* `rows` is at most LANES; `e` takes n vectors. */
-static void KERNEL(expsum_group)(const REAL *x, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t n, REAL *e,
-                                 const fx_rows *out, ptrdiff_t first) {
-    V column[FX_FEW + LANES];
+static inline void KERNEL(expsum_group)(const REAL *x, const REAL *low, int paired, ptrdiff_t stride, ptrdiff_t rows,
+                                        ptrdiff_t n, REAL *e, const fx_rows *out, ptrdiff_t first) {
+    V column[FX_FEW + LANES], lows[FX_FEW + LANES], max_low = OP(set)(0);
     KERNEL(few_load)(x, stride, rows, n, column);
     V max = column[0];
     for (ptrdiff_t j = 1; j < n; ++j) max = OP(max)(max, column[j]);
-    OP(reference) to = OP(refer_to)(max);
+    if (paired) {
+        REAL tops[LANES];
+        KERNEL(few_load)(low, stride, rows, n, lows);
+        for (ptrdiff_t i = 0; i < LANES; ++i) tops[i] = i < rows ? (REAL)out->max_low[first + i] : 0;
+        max_low = OP(load)(tops);
+    }
+    OP(mode) mode = {0, paired, 1, out->margins != NULL};
+    OP(reference) to = OP(refer_to)(max, max_low);
     SUM sum = OP(sum_zero)(), margin = OP(sum_zero)();
     V zero = OP(set)(0), one = OP(set)(1), different = zero, present = zero;
     for (ptrdiff_t j = 0; j < n; ++j) {
-        V score = column[j], rest, value = OP(exp_relative)(score, &to, 0, &rest);
+        V score = column[j], score_low = paired ? lows[j] : zero, rest;
+        V value = OP(exp_relative)(score, score_low, &to, mode, &rest);
         M other = OP(ne)(score, max);
+        if (paired) other = OP(ne)(OP(sub)(max, score), OP(sub)(score_low, max_low));
         different = OP(add)(different, OP(keep)(other, one));
         sum = OP(sum_add_exact)(sum, OP(keep)(other, value), OP(keep)(other, rest));
         if (out->margins) {
             M unmasked = OP(ne)(score, OP(set)(-INFINITY));
             present = OP(add)(present, OP(keep)(unmasked, one));
-            V lost, below = OP(difference)(max, score, &lost);
+            V lost, below = OP(below)(max, score, OP(sub)(score_low, max_low), paired, &lost);
             margin = OP(sum_add_exact)(margin, OP(keep)(unmasked, below), OP(keep)(unmasked, lost));
             value = OP(mark_masked)(score, value);
         }
@@ -432,11 +501,14 @@ static void KERNEL(finish_rows)(ptrdiff_t rows, const fx_rows *out) {
         f64v others = f64_load_part(out->others + i, k, 0.0);
         f64v rest = f64_load_part(out->rest + i, k, 0.0);
         f64v stored = f64_load_part(out->stored + i, k, 0.0);
+        f64v max_low = out->max_low ? f64_load_part(out->max_low + i, k, 0.0) : f64_set(0.0);
         f64m finite = f64_lt(f64_abs(max), f64_set(INFINITY));
-        f64v t = f64_keep(f64_lt(f64_abs(max), far), max);
+        f64m near = f64_lt(f64_abs(max), far);
+        f64v t = f64_keep(near, max);
         f64v n = f64_power_of_two(t);
         f64v power = f64_keep(finite, f64_sub(n, stored));
         f64v high = f64_fnma(n, f64_set(F64_LN2_HIGH), t), low = f64_mul(n, f64_set(F64_LN2_LOW));
+        low = f64_sub(low, f64_keep(near, max_low));
         f64v r = f64_sub(high, low);
         f64v r_rest = f64_sub(f64_sub(high, r), low);
         f64v s = f64_fma(f64_mul(r, r), f64_exp_tail(r), r);
@@ -459,36 +531,199 @@ static void KERNEL(finish_rows)(ptrdiff_t rows, const fx_rows *out) {
     }
 }
 
-static void KERNEL(rows_expsum)(const REAL *x, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t n, REAL *e,
-                                ptrdiff_t e_stride, const fx_rows *out) {
+static inline void KERNEL(expsum)(const REAL *x, const REAL *low, int paired, ptrdiff_t stride, ptrdiff_t rows,
+                                  ptrdiff_t n, REAL *e, ptrdiff_t e_stride, const fx_rows *out) {
     if (n <= FX_FEW) {
         for (ptrdiff_t i = 0; i < rows; i += LANES)
-            KERNEL(expsum_group)(x + i * stride, stride, rows - i < LANES ? rows - i : LANES, n, e ? e + i * n : NULL,
-                                 out, i);
-    } else {
-        for (ptrdiff_t i = 0; i < rows; ++i) {
-            OP(row) at = {x + i * stride, n, e ? e + i * e_stride : NULL, stride * (ptrdiff_t)sizeof(REAL),
-                          e_stride * (ptrdiff_t)sizeof(REAL)};
-            REAL max = KERNEL(max)(at.x, n);
-            out->max[i] = (double)max;
-            if (!(max > -INFINITY && max < INFINITY)) {
-                KERNEL(limit_row)(at.x, n, max, at.e, 1, out, i);
-            } else if (out->margins) {
-                /* Margins first: the exponentials may overwrite the scores. */
-                OP(reference) to = OP(refer_to)(OP(set)(max));
-                KERNEL(margins_row)(at.x, n, max, out, i);
-                V rest, top = OP(exp_relative)(to.max, &to, 0, &rest);
-                KERNEL(expsum_row)(&at, &to, top, (OP(mode)){0, 1, 1}, out, i);
-            } else if (max >= PLAIN_FROM && max <= PLAIN_TO) {
-                OP(reference) to = OP(refer_plainly)(OP(set)(max));
-                KERNEL(expsum_unmarked)(&at, &to, 1, out, i);
-            } else {
-                OP(reference) to = OP(refer_to)(OP(set)(max));
-                KERNEL(expsum_unmarked)(&at, &to, 0, out, i);
-            }
-        }
+            KERNEL(expsum_group)(x + i * stride, low + i * stride, paired, stride, rows - i < LANES ? rows - i : LANES,
+                                 n, e ? e + i * n : NULL, out, i);
+        return;
     }
+    for (ptrdiff_t i = 0; i < rows; ++i) {
+        OP(row) at = {x + i * stride,
+                      low + i * stride,
+                      n,
+                      e ? e + i * e_stride : NULL,
+                      stride * (ptrdiff_t)sizeof(REAL),
+                      e_stride * (ptrdiff_t)sizeof(REAL)};
+        REAL max = paired ? (REAL)out->max[i] : KERNEL(max)(at.x, n);
+        out->max[i] = (double)max;
+        if (max > -INFINITY && max < INFINITY)
+            KERNEL(expsum_finite)(&at, paired, out, i);
+        else
+            KERNEL(limit_row)(at.x, n, max, at.e, 1, out, i);
+    }
+}
+
+static void KERNEL(rows_expsum)(const REAL *x, const REAL *low, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t n, REAL *e,
+                                ptrdiff_t e_stride, const fx_rows *out) {
+    /* `low` is only read where scores are pairs. */
+    if (low)
+        KERNEL(expsum)(x, low, 1, stride, rows, n, e, e_stride, out);
+    else
+        KERNEL(expsum)(x, x, 0, stride, rows, n, e, e_stride, out);
     KERNEL(finish_rows)(rows, out);
+}
+
+/* ---- scores after a soft cap, a bias and a temperature ------------------------------------------------ */
+
+#ifndef FX_CAPPING
+#define FX_CAPPING
+/* cap tanh(x / cap) as a sum of two, its derivative sech^2(x / cap), and the derivative of that. */
+typedef struct {
+    f64v high, low, slope, bend;
+} f64_capped;
+
+typedef struct {
+    f64v cap, inverse, inverse_rest; /* inverse: 2 / cap */
+} f64_capping;
+
+/* tanh = (1 - e) / (1 + e), e = exp(-2 |x| / cap): only absolute errors count, so that 1 - e may cancel. */
+static inline f64_capped f64_cap(f64v x, const f64_capping *by) {
+    f64v one = f64_set(1), zero = f64_set(0), size = f64_abs(x), e_rest, rest_up, rest_down;
+    f64v t = f64_mul(size, by->inverse);
+    f64v t_low = f64_fma(size, by->inverse_rest, f64_sub(zero, f64_remainder(t, size, by->inverse)));
+    t_low = f64_keep(f64_lt(t, f64_set(1000)), t_low);
+    f64v e = f64_exp_nonpositive_pair(f64_sub(zero, t), f64_sub(zero, t_low), 1, &e_rest);
+    f64v up = f64_two_sum(one, f64_sub(zero, e), &rest_up);
+    f64v down = f64_two_sum(one, e, &rest_down);
+    rest_up = f64_sub(rest_up, e_rest);
+    rest_down = f64_add(rest_down, e_rest);
+    f64v quotient = f64_div(up, down);
+    f64v remainder = f64_add(f64_remainder(up, quotient, down), f64_sub(rest_up, f64_mul(quotient, rest_down)));
+    f64v quotient_rest = f64_div(remainder, down);
+    f64m negative = f64_lt(x, zero);
+    f64v cap = f64_select(negative, f64_sub(zero, by->cap), by->cap);
+    f64_capped at;
+    at.high = f64_mul(cap, quotient);
+    at.low = f64_fma(cap, quotient_rest, f64_sub(zero, f64_remainder(at.high, cap, quotient)));
+    f64v inverse = f64_div(one, down);
+    inverse = f64_fma(inverse, f64_sub(f64_remainder(one, inverse, down), f64_mul(inverse, rest_down)), inverse);
+    at.slope = f64_mul(f64_mul(f64_mul(f64_set(4), e), inverse), inverse);
+    f64v signed_inverse = f64_select(negative, by->inverse, f64_sub(zero, by->inverse));
+    at.bend = f64_mul(f64_mul(signed_inverse, quotient), at.slope);
+    return at;
+}
+
+typedef struct {
+    f32v high, low, slope, bend;
+} f32_capped;
+
+static inline f32_capped f32_cap(f32v x, const f64_capping *by) {
+    f64_capped a = f64_cap(f32_low(x), by), b = f64_cap(f32_high(x), by);
+    f32_capped at;
+    at.high = f32_join(f64_add(a.high, a.low), f64_add(b.high, b.low));
+    at.low = f32_join(f64_add(f64_sub(a.high, f32_low(at.high)), a.low),
+                      f64_add(f64_sub(b.high, f32_high(at.high)), b.low));
+    at.slope = f32_join(a.slope, b.slope);
+    at.bend = f32_join(a.bend, b.bend);
+    return at;
+}
+#endif
+
+static inline M OP(zero_bytes_part)(const uint8_t *p, ptrdiff_t k) {
+    uint8_t part[LANES] = {0};
+    if (k == LANES) return OP(zero_bytes)(p);
+    for (ptrdiff_t i = 0; i < k; ++i) part[i] = p[i];
+    return OP(zero_bytes)(part);
+}
+
+/* One row; `capped`, `biased` and `scaled` are constants wherever it is used. */
+static inline void KERNEL(transform_row)(const REAL *x, ptrdiff_t ahead, ptrdiff_t n, const fx_transform *by, int capped,
+                                         int biased, int scaled, const REAL *bias, const REAL *bias_low,
+                                         const uint8_t *left_out, REAL *high, REAL *low, REAL *slope, REAL *bend,
+                                         double *max, double *max_low) {
+    double inverse = 2.0 / by->cap;
+    f64_capping cap = {f64_set(by->cap), f64_set(inverse),
+                       f64_div(f64_remainder(f64_set(2.0), f64_set(inverse), f64_set(by->cap)), f64_set(by->cap))};
+    V masked = OP(set)(-INFINITY), zero = OP(set)(0), top = masked, top_low = zero;
+    V scale = OP(set)((REAL)by->scale), scale_low = OP(set)((REAL)(by->scale - (double)(REAL)by->scale + by->scale_rest));
+    for (ptrdiff_t i = 0; i < n; i += LANES) {
+        ptrdiff_t k = n - i < LANES ? n - i : LANES;
+        __builtin_prefetch((const char *)(x + i) + ahead, 0);
+        V score = OP(load_some)(x + i, k, -INFINITY), rest = zero;
+        if (capped) {
+            OP(capped) at = OP(cap)(score, &cap);
+            if (slope) OP(store_part)(slope + i, at.slope, k);
+            if (bend) OP(store_part)(bend + i, at.bend, k);
+            /* A masked class stays one. */
+            score = OP(select)(OP(ne)(score, masked), at.high, masked);
+            rest = at.low;
+        }
+        if (biased) {
+            V add = OP(load_some)(bias + i, k, 0), lost;
+            M out = OP(ne)(add, masked);
+            score = OP(two_sum)(score, add, &lost);
+            rest = OP(add)(OP(add)(rest, OP(load_some)(bias_low + i, k, 0)), lost);
+            score = OP(select)(out, score, masked);
+        }
+        if (scaled) {
+            V product = OP(mul)(score, scale);
+            rest = OP(fma)(rest, scale, OP(sub)(OP(mul)(score, scale_low), OP(remainder)(product, score, scale)));
+            score = product;
+        }
+        if (left_out) score = OP(select)(OP(zero_bytes_part)(left_out + i, k), score, masked);
+        if (low) {
+            rest = OP(keep)(OP(lt)(OP(abs)(score), OP(set)(INFINITY)), rest);
+            OP(store_part)(low + i, rest, k);
+            top_low = OP(select)(OP(lt)(top, score), rest, top_low);
+        }
+        top = OP(max)(top, score);
+        OP(store_part)(high + i, score, k);
+    }
+    REAL largest = OP(max_lane)(top);
+    *max = (double)largest;
+    *max_low = (double)OP(max_lane)(OP(select)(OP(ne)(top, OP(set)(largest)), masked, top_low));
+    if (!(*max_low > -INFINITY)) *max_low = 0.0;
+}
+
+static void KERNEL(rows_transform)(const REAL *x, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t n, const fx_transform *by,
+                                   const REAL *bias, const REAL *bias_low, const uint8_t *left_out,
+                                   ptrdiff_t left_out_stride, REAL *high, REAL *low, REAL *slope, REAL *bend,
+                                   double *max, double *max_low) {
+    ptrdiff_t ahead = stride * (ptrdiff_t)sizeof(REAL);
+    int scaled = by->scale != 1.0;
+    for (ptrdiff_t i = 0; i < rows; ++i) {
+        const REAL *row = x + i * stride;
+        const uint8_t *out = left_out ? left_out + i * left_out_stride : NULL;
+        REAL *row_high = high + i * n, *row_low = low ? low + i * n : NULL;
+        if (by->cap > 0.0)
+            KERNEL(transform_row)(row, ahead, n, by, 1, bias != NULL, 1, bias, bias_low, out, row_high, row_low,
+                                  slope ? slope + i * n : NULL, bend ? bend + i * n : NULL, max + i, max_low + i);
+        else if (!scaled && !bias)
+            KERNEL(transform_row)(row, ahead, n, by, 0, 0, 0, bias, bias_low, out, row_high, row_low, NULL, NULL,
+                                  max + i, max_low + i);
+        else if (!scaled)
+            KERNEL(transform_row)(row, ahead, n, by, 0, 1, 0, bias, bias_low, out, row_high, row_low, NULL, NULL,
+                                  max + i, max_low + i);
+        else if (!bias)
+            KERNEL(transform_row)(row, ahead, n, by, 0, 0, 1, bias, bias_low, out, row_high, row_low, NULL, NULL,
+                                  max + i, max_low + i);
+        else
+            KERNEL(transform_row)(row, ahead, n, by, 0, 1, 1, bias, bias_low, out, row_high, row_low, NULL, NULL,
+                                  max + i, max_low + i);
+    }
+}
+
+/* Sums of e m and e m^2 over the scores m below the maximum, e = exp(-m). */
+static void KERNEL(row_moments)(const REAL *x, const REAL *low, ptrdiff_t n, double max, double max_low, double *first,
+                                double *second) {
+    V top = OP(set)((REAL)max), top_low = OP(set)((REAL)max_low), zero = OP(set)(0);
+    SUM sum = OP(sum_zero)(), squares = OP(sum_zero)();
+    for (ptrdiff_t i = 0; i < n; i += LANES) {
+        ptrdiff_t k = n - i < LANES ? n - i : LANES;
+        V rest, e_rest, t = OP(two_sum)(OP(load_some)(x + i, k, -INFINITY), OP(sub)(zero, top), &rest);
+        M finite = OP(lt)(OP(abs)(t), OP(set)(INFINITY));
+        rest = OP(keep)(finite, OP(add)(rest, OP(sub)(OP(load_some)(low + i, k, 0), top_low)));
+        V e = OP(exp_nonpositive_pair)(t, rest, 1, &e_rest);
+        V margin = OP(keep)(OP(ne)(t, OP(set)(-INFINITY)), OP(sub)(zero, t));
+        sum = OP(sum_product)(sum, margin, e, e_rest);
+        sum = OP(sum_add)(sum, OP(sub)(zero, OP(mul)(e, rest)));
+        squares = OP(sum_product)(squares, OP(mul)(e, margin), margin, zero);
+    }
+    double rest;
+    *first = OP(sum_total)(sum, &rest);
+    *second = OP(sum_total)(squares, &rest);
 }
 
 /* ---- from exponentials to gradients and curvature ---------------------------------------------------- */
@@ -503,8 +738,8 @@ static inline OP(scaling) OP(scale_by)(const double *factor, const double *offse
     REAL least[LANES], first[LANES], scaled[LANES], offsets[LANES];
     for (ptrdiff_t i = 0; i < LANES; ++i) {
         double f = i < rows ? factor[i] : factor[0];
-        int tiny = f < (double)SMALLEST_NORMAL;
-        least[i] = (REAL)((double)SMALLEST_NORMAL / f);
+        int tiny = fabs(f) < (double)SMALLEST_NORMAL;
+        least[i] = (REAL)((double)SMALLEST_NORMAL / fabs(f));
         first[i] = tiny ? TWO_TO_MINUS_BIAS : 1;
         scaled[i] = (REAL)(tiny ? f * (double)TWO_TO_BIAS : f);
         offsets[i] = offset ? (REAL)offset[i < rows ? i : 0] : 0;
@@ -547,48 +782,55 @@ static void KERNEL(rows_scale)(const REAL *e, ptrdiff_t e_stride, ptrdiff_t rows
         OP(scaling) by = OP(scale_by)(factor + i, offset ? offset + i : NULL, 1);
         if (offset)
             KERNEL(scale_row)(row, n, &by, 1, 1, to);
-        else if (factor[i] < (double)SMALLEST_NORMAL)
+        else if (fabs(factor[i]) < (double)SMALLEST_NORMAL)
             KERNEL(scale_row)(row, n, &by, 1, 0, to);
         else
             KERNEL(scale_row)(row, n, &by, 0, 0, to);
     }
 }
 
-/* factor * e * (1 - p), p = inverse * e. Only the largest score can have p above 1/2: there 1 - p is the given
-   `not_top`; below, the difference of the two products suffers less from the error of p than their product would. */
+/* factor * e * (1 - p) + root |root| e^2, p = inverse * e. Only the largest score can have p above 1/2: there 1 - p is the
+   given `not_top`; below, the difference of the two products suffers less from the error of p than their product would. */
 typedef struct {
-    V least, inverse, not_top, factor;
+    V least, inverse, not_top, factor, root_least, root;
 } OP(curving);
 
 static inline OP(curving)
-    OP(curve_by)(const double *inverse, const double *not_top, const double *factor, ptrdiff_t rows) {
-    REAL least[LANES], inverses[LANES], not_tops[LANES], factors[LANES];
+    OP(curve_by)(const double *inverse, const double *not_top, const double *factor, const double *root,
+                 ptrdiff_t rows) {
+    REAL least[LANES], inverses[LANES], not_tops[LANES], factors[LANES], root_least[LANES], roots[LANES];
     for (ptrdiff_t i = 0; i < LANES; ++i) {
         ptrdiff_t k = i < rows ? i : 0;
-        least[i] = (REAL)((double)SMALLEST_NORMAL / factor[k]);
+        least[i] = (REAL)((double)SMALLEST_NORMAL / fabs(factor[k]));
+        roots[i] = root ? (REAL)root[k] : 0;
+        root_least[i] = roots[i] == 0 ? (REAL)INFINITY : 0;
         inverses[i] = (REAL)inverse[k];
         not_tops[i] = (REAL)not_top[k];
         factors[i] = (REAL)factor[k];
     }
-    OP(curving) by = {OP(load)(least), OP(load)(inverses), OP(load)(not_tops), OP(load)(factors)};
+    OP(curving) by = {OP(load)(least),   OP(load)(inverses),   OP(load)(not_tops),
+                      OP(load)(factors), OP(load)(root_least), OP(load)(roots)};
     return by;
 }
 
-static inline V OP(curved)(V e, const OP(curving) *by) {
+static inline V OP(curved)(V e, const OP(curving) *by, int bent) {
     V counted = OP(keep)(OP(ge)(e, by->least), e);
     V p = OP(mul)(counted, by->inverse), scaled = OP(mul)(counted, by->factor);
-    return OP(select)(OP(lt)(OP(set)(0.5), p), OP(mul)(scaled, by->not_top), OP(fnma)(p, scaled, scaled));
+    V h = OP(select)(OP(lt)(OP(set)(0.5), p), OP(mul)(scaled, by->not_top), OP(fnma)(p, scaled, scaled));
+    if (!bent) return h;
+    V product = OP(mul)(OP(keep)(OP(ge)(e, by->root_least), e), by->root);
+    return OP(fma)(product, OP(abs)(product), h);
 }
 
-static void KERNEL(rows_curvature)(const REAL *e, ptrdiff_t e_stride, ptrdiff_t rows, ptrdiff_t n,
-                                   const double *inverse, const double *not_top, const double *factor, REAL *out,
-                                   ptrdiff_t stride) {
+static inline void KERNEL(curvature)(const REAL *e, ptrdiff_t e_stride, ptrdiff_t rows, ptrdiff_t n,
+                                     const double *inverse, const double *not_top, const double *factor,
+                                     const double *root, int bent, REAL *out, ptrdiff_t stride) {
     if (n <= FX_FEW) {
         for (ptrdiff_t i = 0; i < rows; i += LANES) {
             ptrdiff_t k = rows - i < LANES ? rows - i : LANES;
             V column[FX_FEW + LANES];
-            OP(curving) by = OP(curve_by)(inverse + i, not_top + i, factor + i, k);
-            for (ptrdiff_t j = 0; j < n; ++j) column[j] = OP(curved)(OP(load)(e + i * n + j * LANES), &by);
+            OP(curving) by = OP(curve_by)(inverse + i, not_top + i, factor + i, bent ? root + i : NULL, k);
+            for (ptrdiff_t j = 0; j < n; ++j) column[j] = OP(curved)(OP(load)(e + i * n + j * LANES), &by, bent);
             for (ptrdiff_t j = n; j % LANES; ++j) column[j] = OP(set)(0);
             KERNEL(few_store)(column, k, n, out + i * stride, stride);
         }
@@ -597,11 +839,20 @@ static void KERNEL(rows_curvature)(const REAL *e, ptrdiff_t e_stride, ptrdiff_t 
     for (ptrdiff_t i = 0; i < rows; ++i) {
         const REAL *row = e + i * e_stride;
         REAL *to = out + i * stride;
-        OP(curving) by = OP(curve_by)(inverse + i, not_top + i, factor + i, 1);
+        OP(curving) by = OP(curve_by)(inverse + i, not_top + i, factor + i, bent ? root + i : NULL, 1);
         ptrdiff_t j = 0;
-        for (; j + LANES <= n; j += LANES) OP(store)(to + j, OP(curved)(OP(load)(row + j), &by));
-        if (j < n) OP(store_part)(to + j, OP(curved)(OP(load_part)(row + j, n - j, 0), &by), n - j);
+        for (; j + LANES <= n; j += LANES) OP(store)(to + j, OP(curved)(OP(load)(row + j), &by, bent));
+        if (j < n) OP(store_part)(to + j, OP(curved)(OP(load_part)(row + j, n - j, 0), &by, bent), n - j);
     }
+}
+
+static void KERNEL(rows_curvature)(const REAL *e, ptrdiff_t e_stride, ptrdiff_t rows, ptrdiff_t n,
+                                   const double *inverse, const double *not_top, const double *factor,
+                                   const double *root, REAL *out, ptrdiff_t stride) {
+    if (root)
+        KERNEL(curvature)(e, e_stride, rows, n, inverse, not_top, factor, root, 1, out, stride);
+    else
+        KERNEL(curvature)(e, e_stride, rows, n, inverse, not_top, factor, root, 0, out, stride);
 }
 
 /* (x - max) - log_total: both terms have the same sign, nothing cancels. */
@@ -622,8 +873,9 @@ static void KERNEL(rows_subtract_max)(const REAL *x, ptrdiff_t stride, ptrdiff_t
 
 /* ---- dense targets ----------------------------------------------------------------------------------- */
 
-static void KERNEL(row_target)(const REAL *y, const REAL *x, ptrdiff_t n, REAL max, fx_target *out) {
-    V top = OP(set)(max), zero = OP(set)(0);
+static inline void KERNEL(target)(const REAL *y, const REAL *x, const REAL *low, int paired, ptrdiff_t n, double max,
+                                  double max_low, fx_target *out) {
+    V top = OP(set)((REAL)max), top_low = OP(set)((REAL)max_low), zero = OP(set)(0);
     SUM sum = OP(sum_zero)(), margin = OP(sum_zero)();
     ptrdiff_t count = 0, refused = 0, last = 0;
     for (ptrdiff_t i = 0; i < n; i += LANES) {
@@ -633,9 +885,10 @@ static void KERNEL(row_target)(const REAL *y, const REAL *x, ptrdiff_t n, REAL m
         M set = OP(ne)(target, zero);
         int here = OP(count)(set);
         if (here) {
+            V rest, less = paired ? OP(sub)(OP(load_some)(low + i, k, 0), top_low) : zero;
+            V below = OP(below)(top, score, less, paired, &rest);
             /* A score at the maximum has margin 0 even if both are infinite. */
-            V rest, below = OP(difference)(top, score, &rest);
-            M lower = OP(ne)(score, top);
+            M lower = paired ? OP(ne)(score, OP(set)(INFINITY)) : OP(ne)(score, top);
             below = OP(keep)(lower, OP(keep)(set, below));
             rest = OP(keep)(OP(lt)(below, OP(set)(INFINITY)), OP(keep)(set, rest));
             count += here;
@@ -653,12 +906,54 @@ static void KERNEL(row_target)(const REAL *y, const REAL *x, ptrdiff_t n, REAL m
     out->refused = refused != 0;
 }
 
+static void KERNEL(row_target)(const REAL *y, const REAL *x, const REAL *low, ptrdiff_t n, double max, double max_low,
+                               fx_target *out) {
+    if (low)
+        KERNEL(target)(y, x, low, 1, n, max, max_low, out);
+    else
+        KERNEL(target)(y, x, x, 0, n, max, max_low, out);
+}
+
 static void KERNEL(row_subtract)(REAL *out, const REAL *y, ptrdiff_t n, double weight) {
     V w = OP(set)((REAL)weight);
     for (ptrdiff_t i = 0; i < n; i += LANES) {
         ptrdiff_t k = n - i < LANES ? n - i : LANES;
         V difference = OP(fnma)(w, OP(load_part)(y + i, k, 0), OP(load_part)(out + i, k, 0));
         OP(store_part)(out + i, difference, k);
+    }
+}
+
+/* The sum of y weight. */
+static double KERNEL(row_dot)(const REAL *y, const REAL *weight, ptrdiff_t n) {
+    SUM sum = OP(sum_zero)();
+    for (ptrdiff_t i = 0; i < n; i += LANES) {
+        ptrdiff_t k = n - i < LANES ? n - i : LANES;
+        sum = OP(sum_product)(sum, OP(load_some)(y + i, k, 0), OP(load_some)(weight + i, k, 0), OP(set)(0));
+    }
+    double rest;
+    return OP(sum_total)(sum, &rest);
+}
+
+/* p (factor v + offset) */
+static void KERNEL(row_product)(const REAL *p, const REAL *v, ptrdiff_t n, double factor, double offset, REAL *out) {
+    V by = OP(set)((REAL)factor), add = OP(set)((REAL)offset);
+    for (ptrdiff_t i = 0; i < n; i += LANES) {
+        ptrdiff_t k = n - i < LANES ? n - i : LANES;
+        V inner = OP(fma)(OP(load_some)(v + i, k, 0), by, add);
+        OP(store_part)(out + i, OP(mul)(OP(load_some)(p + i, k, 0), inner), k);
+    }
+}
+
+/* The chain rule for scores that have a slope and a bend: curvature slope^2 + gradient bend, then gradient slope. */
+static void KERNEL(row_chain)(REAL *grad, REAL *hess, const REAL *slope, const REAL *bend, ptrdiff_t n) {
+    for (ptrdiff_t i = 0; i < n; i += LANES) {
+        ptrdiff_t k = n - i < LANES ? n - i : LANES;
+        V s = OP(load_some)(slope + i, k, 0), g = OP(load_some)(grad + i, k, 0);
+        if (hess) {
+            V h = OP(mul)(OP(load_some)(hess + i, k, 0), OP(mul)(s, s));
+            OP(store_part)(hess + i, OP(fma)(g, OP(load_some)(bend + i, k, 0), h), k);
+        }
+        OP(store_part)(grad + i, OP(mul)(g, s), k);
     }
 }
 

@@ -4,6 +4,8 @@
 
 #include <immintrin.h>
 #include <stddef.h>
+#include <stdint.h>
+#include <string.h>
 
 #define FX_ISA avx2
 #define F32_LANES 8
@@ -58,6 +60,7 @@ static inline f32v f32_fnma(f32v a, f32v b, f32v c) { return _mm256_fnmadd_ps(a,
 static inline f64v f64_fnma(f64v a, f64v b, f64v c) { return _mm256_fnmadd_pd(a, b, c); }
 /* n - q d, exactly */
 static inline f64v f64_remainder(f64v n, f64v q, f64v d) { return _mm256_fnmadd_pd(q, d, n); }
+static inline f32v f32_remainder(f32v n, f32v q, f32v d) { return _mm256_fnmadd_ps(q, d, n); }
 static inline f32v f32_max(f32v a, f32v b) { return _mm256_max_ps(a, b); }
 static inline f64v f64_max(f64v a, f64v b) { return _mm256_max_pd(a, b); }
 static inline f32v f32_abs(f32v a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
@@ -77,6 +80,18 @@ static inline f32v f32_select(f32m m, f32v a, f32v b) { return _mm256_blendv_ps(
 static inline f64v f64_select(f64m m, f64v a, f64v b) { return _mm256_blendv_pd(b, a, m); }
 static inline int f32_count(f32m m) { return __builtin_popcount((unsigned)_mm256_movemask_ps(m)); }
 static inline int f64_count(f64m m) { return __builtin_popcount((unsigned)_mm256_movemask_pd(m)); }
+
+/* Where bytes are 0. */
+static inline f32m f32_zero_bytes(const uint8_t *p) {
+    __m256i bytes = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p));
+    return _mm256_castsi256_ps(_mm256_cmpeq_epi32(bytes, _mm256_setzero_si256()));
+}
+static inline f64m f64_zero_bytes(const uint8_t *p) {
+    int four;
+    memcpy(&four, p, sizeof four);
+    __m256i bytes = _mm256_cvtepu8_epi64(_mm_cvtsi32_si128(four));
+    return _mm256_castsi256_pd(_mm256_cmpeq_epi64(bytes, _mm256_setzero_si256()));
+}
 
 /* a * 2^n for integral n with 2^n a normal number. Adding 1.5 * 2^(mantissa bits) + bias leaves the biased
    exponent in the low bits; the product, unlike an addition to the exponent field, keeps a NaN a NaN. */

@@ -4,6 +4,7 @@
 
 #include <immintrin.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define FX_ISA avx512
 #define F32_LANES 16
@@ -53,6 +54,7 @@ static inline f32v f32_fnma(f32v a, f32v b, f32v c) { return _mm512_fnmadd_ps(a,
 static inline f64v f64_fnma(f64v a, f64v b, f64v c) { return _mm512_fnmadd_pd(a, b, c); }
 /* n - q d, exactly */
 static inline f64v f64_remainder(f64v n, f64v q, f64v d) { return _mm512_fnmadd_pd(q, d, n); }
+static inline f32v f32_remainder(f32v n, f32v q, f32v d) { return _mm512_fnmadd_ps(q, d, n); }
 static inline f32v f32_max(f32v a, f32v b) { return _mm512_max_ps(a, b); }
 static inline f64v f64_max(f64v a, f64v b) { return _mm512_max_pd(a, b); }
 static inline f32v f32_abs(f32v a) { return _mm512_abs_ps(a); }
@@ -72,6 +74,16 @@ static inline f32v f32_select(f32m m, f32v a, f32v b) { return _mm512_mask_mov_p
 static inline f64v f64_select(f64m m, f64v a, f64v b) { return _mm512_mask_mov_pd(b, m, a); }
 static inline int f32_count(f32m m) { return __builtin_popcount(m); }
 static inline int f64_count(f64m m) { return __builtin_popcount(m); }
+
+/* Where bytes are 0. */
+static inline f32m f32_zero_bytes(const uint8_t *p) {
+    __m512i bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p));
+    return _mm512_testn_epi32_mask(bytes, bytes);
+}
+static inline f64m f64_zero_bytes(const uint8_t *p) {
+    __m512i bytes = _mm512_cvtepu8_epi64(_mm_loadl_epi64((const __m128i *)p));
+    return _mm512_testn_epi64_mask(bytes, bytes);
+}
 
 static inline f32v f32_scale2(f32v a, f32v n) { return _mm512_scalef_ps(a, n); }
 static inline f64v f64_scale2(f64v a, f64v n) { return _mm512_scalef_pd(a, n); }

@@ -4,6 +4,7 @@
 
 #include <arm_neon.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define FX_ISA neon
 #define F32_LANES 4
@@ -60,6 +61,7 @@ static inline f32v f32_fnma(f32v a, f32v b, f32v c) { return vfmsq_f32(c, a, b);
 static inline f64v f64_fnma(f64v a, f64v b, f64v c) { return vfmsq_f64(c, a, b); }
 /* n - q d, exactly */
 static inline f64v f64_remainder(f64v n, f64v q, f64v d) { return vfmsq_f64(n, q, d); }
+static inline f32v f32_remainder(f32v n, f32v q, f32v d) { return vfmsq_f32(n, q, d); }
 static inline f32v f32_max(f32v a, f32v b) { return vmaxq_f32(a, b); }
 static inline f64v f64_max(f64v a, f64v b) { return vmaxq_f64(a, b); }
 static inline f32v f32_abs(f32v a) { return vabsq_f32(a); }
@@ -81,6 +83,16 @@ static inline f32v f32_select(f32m m, f32v a, f32v b) { return vbslq_f32(m, a, b
 static inline f64v f64_select(f64m m, f64v a, f64v b) { return vbslq_f64(m, a, b); }
 static inline int f32_count(f32m m) { return (int)vaddvq_u32(vshrq_n_u32(m, 31)); }
 static inline int f64_count(f64m m) { return (int)vaddvq_u64(vshrq_n_u64(m, 63)); }
+
+/* Where bytes are 0. */
+static inline f32m f32_zero_bytes(const uint8_t *p) {
+    uint32x4_t bytes = {p[0], p[1], p[2], p[3]};
+    return vceqzq_u32(bytes);
+}
+static inline f64m f64_zero_bytes(const uint8_t *p) {
+    uint64x2_t bytes = {p[0], p[1]};
+    return vceqzq_u64(bytes);
+}
 
 /* a * 2^n for integral n with 2^n a normal number. Adding 1.5 * 2^(mantissa bits) + bias leaves the biased
    exponent in the low bits; the product, unlike an addition to the exponent field, keeps a zero a zero and a NaN

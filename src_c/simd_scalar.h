@@ -56,6 +56,7 @@ static inline f64v f64_remainder(f64v n, f64v q, f64v d) {
     double lost = ((q_high * d_high - product) + q_high * d_low + q_low * d_high) + q_low * d_low;
     return (n - product) - lost;
 }
+static inline f32v f32_remainder(f32v n, f32v q, f32v d) { return (float)((double)n - (double)q * (double)d); }
 static inline f32v f32_max(f32v a, f32v b) { return a > b ? a : b; }
 static inline f64v f64_max(f64v a, f64v b) { return a > b ? a : b; }
 static inline f32v f32_abs(f32v a) { return __builtin_fabsf(a); }
@@ -75,6 +76,10 @@ static inline f32v f32_select(f32m m, f32v a, f32v b) { return m ? a : b; }
 static inline f64v f64_select(f64m m, f64v a, f64v b) { return m ? a : b; }
 static inline int f32_count(f32m m) { return m; }
 static inline int f64_count(f64m m) { return m; }
+
+/* Where bytes are 0. */
+static inline f32m f32_zero_bytes(const uint8_t *p) { return *p == 0; }
+static inline f64m f64_zero_bytes(const uint8_t *p) { return *p == 0; }
 
 /* a * 2^n for integral n with 2^n a normal number. Adding 1.5 * 2^(mantissa bits) + bias leaves the biased
    exponent in the low bits; the product, unlike an addition to the exponent field, keeps a NaN a NaN. */

@@ -1,0 +1,36 @@
+# What the row loops of the softmax family have in common: how many rows are taken together, and room for them.
+from libc.math cimport isfinite
+from libc.stdint cimport uintptr_t
+
+from fastxent._kernels cimport FX_FEW, FX_FEW_SIZE
+
+
+cdef inline Py_ssize_t summed_rows(Py_ssize_t classes, Py_ssize_t itemsize) noexcept nogil:
+    """Rows whose losses are added up together: as many as stay in the first-level cache, a power of two."""
+    cdef Py_ssize_t fitting = 16384 // (classes * itemsize), rows = 16 if classes <= FX_FEW else 1
+    while 2 * rows <= min(fitting, 128 if classes <= FX_FEW else 16):
+        rows *= 2
+    return rows
+
+
+cdef inline Py_ssize_t chunk_rows(Py_ssize_t summed, bint direct) noexcept nogil:
+    """Rows taken together: more where they are gathered from columns, so that cache lines are used whole."""
+    return summed if direct else max(16, summed)
+
+
+cdef inline char *align(char *p) noexcept nogil:
+    return <char *>((<uintptr_t>p + 63) & ~<uintptr_t>63)
+
+
+cdef inline Py_ssize_t block_size(Py_ssize_t chunk, Py_ssize_t classes, Py_ssize_t itemsize) noexcept nogil:
+    """Bytes for the rows of a chunk, in rows or (few classes) in groups of lanes."""
+    cdef Py_ssize_t size = FX_FEW_SIZE(chunk, classes) if classes <= FX_FEW else chunk * classes
+    return (size * itemsize + 63) // 64 * 64
+
+
+cdef inline double add3(double a, double b, double c) noexcept nogil:
+    """a + b + c for c of the size of b's rounding, rounded once; infinite and NaN sums as they are."""
+    cdef double sum = a + b, rounded = sum - a
+    if not isfinite(sum):
+        return sum
+    return sum + (((a - (sum - rounded)) + (b - rounded)) + c)

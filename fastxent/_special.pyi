@@ -1,0 +1,3 @@
+import numpy as np
+
+def special(wanted: str, scores: np.ndarray, out: np.ndarray | None, n_threads: int | None) -> np.ndarray | None: ...

@@ -1,0 +1,161 @@
+"""logsumexp, softmax and log_softmax over rows, taken in chunks as in `_softmax`."""
+from cython.parallel cimport prange, threadid
+from libc.math cimport INFINITY
+from libc.stdlib cimport free, malloc
+
+cimport numpy as cnp
+import numpy as np
+
+from fastxent._arrays cimport Rows, direct_rows, is_direct, read_rows, rows_of, write_rows
+from fastxent._kernels cimport (FX_FEW, Table, active, fx_rows, real, rows_expsum, rows_scale, rows_subtract_max,
+                                share, threads_for)
+from fastxent._rows cimport add3, align, block_size, chunk_rows, summed_rows
+
+cnp.import_array()
+
+cdef enum Wanted:
+    LOGSUMEXP, SOFTMAX, LOG_SOFTMAX
+
+cdef struct Special:
+    Table kernels
+    Wanted wanted
+    Py_ssize_t n
+    Py_ssize_t classes
+    Py_ssize_t chunk
+    Rows scores
+    Rows out
+    void *result
+
+
+# Per-row figures of a chunk, and room for rows; one of these for each thread.
+cdef struct Scratch:
+    fx_rows stats
+    double *log_total
+    double *factor
+    void *x
+    void *e
+    void *out
+
+
+cdef enum:
+    FIGURES = 7
+
+
+cdef Py_ssize_t scratch_size(Py_ssize_t chunk, Py_ssize_t classes, Py_ssize_t itemsize) noexcept nogil:
+    """Bytes for one thread, all of it: pages that a call does not touch cost nothing."""
+    return 64 + FIGURES * ((chunk + 7) // 8 * 64) + 3 * block_size(chunk, classes, itemsize)
+
+
+cdef void lay_out(Scratch *s, char *memory, Py_ssize_t chunk, Py_ssize_t classes,
+                  Py_ssize_t itemsize) noexcept nogil:
+    cdef Py_ssize_t figure = (chunk + 7) // 8 * 8, block = block_size(chunk, classes, itemsize)
+    cdef double *figures = <double *>align(memory)
+    s.stats.max = figures
+    s.stats.max_low = NULL
+    s.stats.ties = figures + figure
+    s.stats.others = figures + 2 * figure
+    s.stats.rest = figures + 3 * figure
+    s.stats.stored = figures + 4 * figure
+    s.stats.margins = s.stats.margins_rest = s.stats.classes = NULL
+    s.log_total = figures + 5 * figure
+    s.factor = figures + 6 * figure
+    memory = <char *>(figures + FIGURES * figure)
+    s.x = memory
+    s.e = memory + block
+    s.out = memory + 2 * block
+
+
+cdef void special_chunk(const Special *c, Scratch *s, Py_ssize_t which, real *like) noexcept nogil:
+    cdef Table k = c.kernels
+    cdef Py_ssize_t first = which * c.chunk, count = min(c.chunk, c.n - first), n = c.classes, i
+    cdef Py_ssize_t x_stride = n, e_stride = n, out_stride = n
+    cdef real *x = direct_rows(&c.scores, first, count, like)
+    cdef real *out = NULL
+    cdef real *e = NULL
+    if x != NULL:
+        x_stride = c.scores.inner_stride // <Py_ssize_t>sizeof(real)
+    else:
+        x = <real *>s.x
+        read_rows(k, &c.scores, first, count, n, x)
+    if c.wanted != LOGSUMEXP:
+        out = direct_rows(&c.out, first, count, like)
+        if out != NULL:
+            out_stride = c.out.inner_stride // <Py_ssize_t>sizeof(real)
+        else:
+            out = <real *>s.out
+    if c.wanted == SOFTMAX:
+        e = out
+        e_stride = out_stride
+        if n <= FX_FEW:
+            e = <real *>s.e
+            e_stride = n
+    rows_expsum(k, x, NULL, x_stride, count, n, e, e_stride, &s.stats)
+    if c.wanted == SOFTMAX:
+        for i in range(count):
+            s.factor[i] = 1.0 / s.stats.stored[i]
+        rows_scale(k, e, e_stride, count, n, s.factor, NULL, out, out_stride)
+    else:
+        for i in range(count):
+            s.log_total[i] = (s.stats.ties[i] - 1.0) + s.stats.others[i]
+        k.f64.log1p(s.log_total, s.log_total, s.stats.rest, count)
+        if c.wanted == LOG_SOFTMAX:
+            rows_subtract_max(k, x, x_stride, count, n, s.stats.max, s.log_total, out, out_stride)
+        else:
+            for i in range(count):
+                # A row of -inf only has no ties; a NaN among them shows in the others.
+                if s.stats.max[i] == -INFINITY:
+                    s.log_total[i] = s.stats.others[i]
+                    s.stats.rest[i] = 0.0
+                (<real *>c.result)[first + i] = <real>add3(s.stats.max[i], s.log_total[i], s.stats.rest[i])
+    if out != NULL and direct_rows(&c.out, first, count, like) == NULL:
+        write_rows(k, &c.out, first, count, n, out)
+
+
+cdef int run_special(Special *c, int threads, real *like) except -1:
+    cdef Py_ssize_t itemsize = sizeof(real), chunks = (c.n + c.chunk - 1) // c.chunk, which
+    cdef Py_ssize_t size = scratch_size(c.chunk, c.classes, itemsize)
+    cdef char *memory = <char *>malloc(threads * size + threads * sizeof(Scratch))
+    cdef Scratch *scratch
+    cdef int thread
+    if memory == NULL:
+        raise MemoryError()
+    with nogil:
+        scratch = <Scratch *>(memory + threads * size)
+        for thread in range(threads):
+            lay_out(&scratch[thread], memory + thread * size, c.chunk, c.classes, itemsize)
+        if threads == 1:
+            for which in range(chunks):
+                special_chunk(c, scratch, which, like)
+        else:
+            for which in prange(chunks, num_threads=threads, schedule="dynamic", chunksize=share(chunks, threads)):
+                special_chunk(c, &scratch[threadid()], which, like)
+        free(memory)
+    return 0
+
+
+def special(str wanted, scores, out, n_threads):
+    """"logsumexp": the array of results; "softmax", "log_softmax": fills `out`, which may be `scores`."""
+    cdef Special c
+    cdef bint single = scores.dtype.itemsize != 8
+    cdef int threads
+    cdef cnp.ndarray array
+    c.kernels = active
+    c.wanted = LOGSUMEXP if wanted == "logsumexp" else SOFTMAX if wanted == "softmax" else LOG_SOFTMAX
+    c.scores = rows_of(scores)
+    c.classes = scores.shape[-1]
+    c.n = scores.size // c.classes
+    c.chunk = chunk_rows(summed_rows(c.classes, 4 if single else 8),
+                         is_direct(&c.scores, <float *>NULL) if single else is_direct(&c.scores, <double *>NULL))
+    result = None
+    if c.wanted == LOGSUMEXP:
+        result = np.empty(c.n, np.float32 if single else np.float64)
+        array = result
+        c.result = cnp.PyArray_DATA(array)
+    else:
+        c.out = rows_of(out)
+    threads = threads_for(n_threads, c.n * c.classes)
+    if single:
+        run_special(&c, threads, <float *>NULL)
+    else:
+        run_special(&c, threads, <double *>NULL)
+    return result
