@@ -5,6 +5,8 @@
 # for the head that asks for it (`raised`) a power (p or 1 - p to the power of the parameter) and 1 - power. All of these
 # are exact to the precision of the type even where p is nearly 1, and none of them is computed here.
 
+from libc.math cimport INFINITY
+
 ctypedef long double extended
 
 ctypedef fused wide:
@@ -44,10 +46,21 @@ cdef inline void focal(wide nll, wide p, wide not_p, wide power, wide lack, wide
     at[2] = power / not_p * (gamma * ((gamma - 1) * p * ratio + 2 * p - share)) if not_p != 0 else 0
 
 
+cdef inline wide excess(wide nll, wide not_p) noexcept nogil:
+    """nll - (1 - exp(-nll)), by its series where that would cancel."""
+    cdef wide sum = 1
+    cdef int k
+    if not nll < 0.25:
+        return nll - not_p
+    for k in range(15, 2, -1):
+        sum = 1 - nll / k * sum
+    return nll * nll / 2 * sum
+
+
 cdef inline void poly(wide nll, wide p, wide not_p, wide power, wide lack, wide epsilon, wide *at) noexcept nogil:
-    """nll + epsilon (1 - p)"""
-    at[0] = nll + epsilon * not_p
-    at[1] = 1 + epsilon * p
+    """nll + epsilon (1 - p), for an epsilon near -1 as well."""
+    at[0] = (1 + epsilon) * nll - (epsilon * excess(nll, not_p) if nll != INFINITY else epsilon * (nll - 1))
+    at[1] = 1 + epsilon - epsilon * not_p
     at[2] = -epsilon * p
 
 

@@ -16,6 +16,7 @@ cdef extern from "kernels.h" nogil:
         double *margins
         double *margins_rest
         double *classes
+        int precise
 
     ctypedef struct fx_transform:
         double scale

@@ -126,7 +126,7 @@ cdef struct Scratch:
     void *low
     void *cap_slope
     void *cap_bend
-    void *soft                 # y f' of soft targets, and their rows of the Hessian
+    void *soft                 # gradients of soft targets, and their rows of the Hessian
     void *soft_curve
     void *elements             # ELEMENTS rows of the head's arguments
     uint8_t *bytes
@@ -180,6 +180,7 @@ cdef Py_ssize_t lay_out(const Call *c, Scratch *s, char *memory, Py_ssize_t item
     s.slope = <double *>take(&memory, figure)
     s.bend = <double *>take(&memory, figure)
     s.curve_scale = <double *>take(&memory, figure)
+    s.stats.precise = not c.linear
     if not c.paired:
         s.stats.max_low = NULL
     if not smoothed:
@@ -452,8 +453,8 @@ cdef void raise_classes(const Call *c, const wide *nll, const wide *p, const wid
 
 
 cdef Sums spread(const Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row, const real *x, const real *low, real *soft,
-                 real *curve, extended curve_scale, wide *like) noexcept nogil:
-    """The head for every class of a row: the row's sums, y f' in `soft`, the Hessian's diagonal in `curve`."""
+                 real *curve, extended scale, extended curve_scale, wide *like) noexcept nogil:
+    """The head for every class of a row: the row's sums, its gradient in `soft`, the Hessian's diagonal in `curve`."""
     cdef Py_ssize_t j, n = c.classes
     cdef wide *target = <wide *>s.elements
     cdef wide *nll = target + n
@@ -462,21 +463,21 @@ cdef Sums spread(const Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row, const 
     cdef wide *power = not_p + n
     cdef wide *lack = power + n
     cdef wide at[3]
-    cdef wide value = 0, slope = 0, bend = 0, moment = 0, top_bend = 0, log_total, others, z_slope, z_bend
+    cdef wide value = 0, slope = 0, bend = 0, moment = 0, top_bend = 0, log_total, others, weight, z_slope, z_bend
     cdef Sums sums
     log_total = <wide>s.log_total[i] + s.stats.rest[i]
     expand_targets(c, s, i, row, x, target)
     measure_classes(c, s, i, x, low, nll, p, not_p)
     raise_classes(c, nll, p, not_p, power, lack)
     for j in range(n):
-        soft[j] = 0
         if target[j] != 0:
             apply_head(&c.head, nll[j], p[j], not_p[j], power[j], lack[j], at)
-            soft[j] = <real>(target[j] * at[1])
-            value += target[j] * at[0]
-            slope += target[j] * at[1]
-            moment += target[j] * at[1] * (nll[j] - log_total)
-            power[j] = target[j] * at[2]
+            weight = target[j]
+            value += weight * at[0]
+            target[j] = weight * at[1]
+            slope += target[j]
+            moment += target[j] * (nll[j] - log_total)
+            power[j] = weight * at[2]
         else:
             power[j] = 0
         if p[j] > 0.5:
@@ -487,14 +488,18 @@ cdef Sums spread(const Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row, const 
     sums.slope = slope
     sums.bend = bend + top_bend
     sums.moment = moment
+    z_slope = slope + <wide>(2 * c.z_loss * log_sum(s, i) if c.z_loss != 0 else 0)
+    z_bend = 2 * <wide>c.z_loss
+    if c.has_grad or c.transform.cap > 0.0:
+        for j in range(n):
+            # Without the target's own term where that would cancel.
+            soft[j] = <real>(<wide>scale * ((z_slope - target[j]) * p[j] - target[j] * not_p[j]))
     if c.has_hess:
-        z_slope = slope + <wide>(2 * c.z_loss * log_sum(s, i))
-        z_bend = 2 * <wide>c.z_loss
         for j in range(n):
             # The bend of the others, which for the largest score would cancel.
             others = bend if p[j] > 0.5 else bend + top_bend - power[j]
             at[0] = z_slope * p[j] * not_p[j] + (others + z_bend) * p[j] * p[j] + power[j] * not_p[j] * not_p[j]
-            curve[j] = <real>(<wide>curve_scale * at[0]) if x[j] != -INFINITY else 0
+            curve[j] = <real>(<wide>curve_scale * at[0])
     return sums
 
 
@@ -563,16 +568,15 @@ cdef void figure(Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row, double weigh
     if not c.linear and (smoothing != 0 or not is_hard):
         if real is float:
             sums = spread(c, s, i, row, x, low, <real *>s.soft + i * c.classes, <real *>s.soft_curve + i * c.classes,
-                          curve_scale, <double *>NULL)
+                          scale, curve_scale, <double *>NULL)
         else:
             sums = spread(c, s, i, row, x, low, <real *>s.soft + i * c.classes, <real *>s.soft_curve + i * c.classes,
-                          curve_scale, <extended *>NULL)
+                          scale, curve_scale, <extended *>NULL)
         value = sums.value
         slope = sums.slope
         bend = sums.bend
         moment = sums.moment
         s.label[i] = SPREAD
-        s.at_label[i] = <double>scale
         is_hard = False
     else:
         bend = 0
@@ -733,7 +737,7 @@ cdef inline void add_targets(const Call *c, Scratch *s, const Block *b, real *gr
         if s.label[i] >= 0:
             grad[i * stride + s.label[i]] = <real>s.at_label[i]
         elif s.label[i] == SPREAD:
-            row_subtract(c.kernels, grad + i * stride, <real *>s.soft + i * n, n, s.at_label[i])
+            memcpy(grad + i * stride, <real *>s.soft + i * n, n * sizeof(real))
         elif s.label[i] == SOFT and c.kind == DENSE:
             row_subtract(c.kernels, grad + i * stride, dense_row(c, &c.dense, b.first + i, <real *>s.y), n,
                          s.at_label[i])
@@ -798,7 +802,7 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
     cdef real *hess = NULL
     cdef real *grad = NULL
     cdef bint in_place, capped = c.transform.cap > 0.0
-    cdef double ignored
+    cdef double ignored, tied, rounded
     b.first = which * c.chunk
     b.count = min(c.chunk, c.n - b.first)
     b.low = b.e = NULL
@@ -825,7 +829,10 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
         read_labels(c, s, &b, like)
     rows_expsum(k, <real *>b.x, <real *>b.low, b.x_stride, b.count, n, <real *>b.e, b.e_stride, &s.stats)
     for i in range(b.count):
-        s.log_total[i] = (s.stats.ties[i] - 1.0) + s.stats.others[i]
+        tied = s.stats.ties[i] - 1.0
+        s.log_total[i] = tied + s.stats.others[i]
+        rounded = s.log_total[i] - tied
+        s.stats.rest[i] += (tied - (s.log_total[i] - rounded)) + (s.stats.others[i] - rounded)
     k.f64.log1p(s.log_total, s.log_total, s.stats.rest, b.count)
     read_targets(c, s, &b, like)
     for i in range(b.count):

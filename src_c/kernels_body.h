@@ -37,8 +37,8 @@ static inline V OP(power_of_two)(V t) {
 }
 
 /* 2^-n e^(t + low) for n = power_of_two(t), low small and counted if `paired`. Floats with a fused multiply-add may take a
-   short way (0.87 ulp; without one it would be 1.14). Otherwise what is lost in rounding 1 + r is added to the tail
-   (0.69 ulp). In double, whose sums have no digits to spare, what the last addition loses is given to `rest`. */
+   short way (0.87 ulp; without one it would be 1.14) if `brief`. Otherwise what is lost in rounding 1 + r is added to the
+   tail (0.69 ulp), and what the last addition loses is given to `rest`. */
 static inline V OP(exp_mantissa_pair)(V t, V low, int paired, V n, int brief, V *rest) {
     V one = OP(set)(1), ln2_low = OP(set)(C(F64_LN2_LOW, F32_LN2_LOW));
     V high = OP(fnma)(n, OP(set)(C(F64_LN2_HIGH, F32_LN2_HIGH)), t);
@@ -51,7 +51,7 @@ static inline V OP(exp_mantissa_pair)(V t, V low, int paired, V n, int brief, V 
     if (paired) lost = OP(add)(lost, low);
     tail = OP(fma)(tail, OP(mul)(r, r), lost);
     V value = OP(add)(head, tail);
-    if (sizeof(REAL) == sizeof(double)) *rest = OP(add)(OP(sub)(head, value), tail);
+    *rest = OP(add)(OP(sub)(head, value), tail);
     return value;
 }
 
@@ -60,11 +60,11 @@ static inline V OP(exp_mantissa)(V t, V n, int brief, V *rest) {
 }
 
 /* e^(t + low) for t <= 0 and a small low, counted if `paired`: flushed to zero below the smallest normal number, and what it
-   rounds off (double only; nothing where that is too small for a normal number). */
+   rounds off (nothing where that is too small for a normal number). */
 static inline V OP(exp_nonpositive_pair)(V t, V low, int paired, V *rest) {
     V n = OP(power_of_two)(t);
     V value = OP(scale2)(OP(exp_mantissa_pair)(t, low, paired, n, 0, rest), n);
-    if (sizeof(REAL) == sizeof(double)) *rest = OP(keep)(OP(lt)(OP(set)(-600), t), OP(scale2)(*rest, n));
+    *rest = OP(keep)(OP(lt)(OP(set)(C(-600, -60)), t), OP(scale2)(*rest, n));
     return OP(keep)(OP(not_lt)(t, OP(set)(LOG_SMALLEST_NORMAL)), value);
 }
 
@@ -130,6 +130,15 @@ static inline f64s f64_sum_add_exact(f64s s, f64v a, f64v rest) {
 static inline f32s f32_sum_add_exact(f32s s, f32v a, f32v rest) {
     (void)rest;
     return f32_sum_add(s, a);
+}
+static inline f64s f64_sum_add_both(f64s s, f64v a, f64v rest, int brief) {
+    (void)brief;
+    return f64_sum_add_exact(s, a, rest);
+}
+/* For once a float's sum counts what its terms round off. */
+static inline f32s f32_sum_add_both(f32s s, f32v a, f32v rest, int brief) {
+    s = f32_sum_add(s, a);
+    return brief ? s : f32_sum_add(s, rest);
 }
 /* a - b, and what that rounds off. */
 static inline f64v f64_difference(f64v a, f64v b, f64v *rest) {
@@ -216,9 +225,10 @@ typedef struct {
     int paired; /* scores are sums of two */
     int apart;  /* exponentials equal to the top one are left out of the sum, and counted */
     int marked; /* exponentials of -inf are stored as -1 */
+    int brief;  /* of floats, what exponentials round off does not count */
 } OP(mode);
 
-/* The exponential, 0 below the floor, and in `rest` what it rounds off (double only). */
+/* The exponential, 0 below the floor, and in `rest` what it rounds off unless it is brief. */
 static inline V OP(exp_relative)(V x, V low, const OP(reference) *to, OP(mode) mode, V *rest) {
     V t = mode.plain ? x : OP(sub)(x, to->origin);
     if (mode.paired && !mode.plain) {
@@ -230,9 +240,9 @@ static inline V OP(exp_relative)(V x, V low, const OP(reference) *to, OP(mode) m
     }
     V n = OP(power_of_two)(t);
     V power = mode.plain ? n : OP(sub)(n, to->shift);
-    V value = OP(scale2)(OP(exp_mantissa_pair)(t, low, mode.paired, n, 1, rest), power);
+    V value = OP(scale2)(OP(exp_mantissa_pair)(t, low, mode.paired, n, mode.brief, rest), power);
     M counts = OP(not_lt)(x, to->floor);
-    if (sizeof(REAL) == sizeof(double)) *rest = OP(keep)(counts, OP(scale2)(*rest, power));
+    if (sizeof(REAL) == sizeof(double) || !mode.brief) *rest = OP(keep)(counts, OP(scale2)(*rest, power));
     return OP(keep)(counts, value);
 }
 
@@ -300,10 +310,10 @@ static inline SUM OP(expsum_step)(SUM sum, const REAL *x, const REAL *low, REAL 
         else
             OP(store_part)(e, stored, k);
     }
-    if (!mode.apart) return OP(sum_add_exact)(sum, value, rest);
+    if (!mode.apart) return OP(sum_add_both)(sum, value, rest, mode.brief);
     M other = OP(ne)(value, top);
     *others += OP(count)(other);
-    return OP(sum_add_exact)(sum, OP(keep)(other, value), OP(keep)(other, rest));
+    return OP(sum_add_both)(sum, OP(keep)(other, value), OP(keep)(other, rest), mode.brief);
 }
 
 typedef struct {
@@ -351,11 +361,11 @@ static void KERNEL(sum_apart)(const REAL *e, ptrdiff_t n, V top, const fx_rows *
 
 /* A row without marks. The double that holds a sum of floats has digits to spare: the top one is taken out
    afterwards, which is a tenth faster, unless what remains is so small that the sum's rounding would show. */
-static inline void KERNEL(expsum_unmarked)(const OP(row) *at, const OP(reference) *to, int plain, int paired,
+static inline void KERNEL(expsum_unmarked)(const OP(row) *at, const OP(reference) *to, int plain, int paired, int brief,
                                            const fx_rows *out, ptrdiff_t row) {
-    OP(mode) whole = {plain, paired, 0, 0}, apart = {plain, paired, 1, 0};
+    OP(mode) whole = {plain, paired, 0, 0, brief}, apart = {plain, paired, 1, 0, brief};
     V rest, top = OP(exp_relative)(to->max, to->max_low, to, whole, &rest);
-    if (sizeof(REAL) == sizeof(float)) {
+    if (sizeof(REAL) == sizeof(float) && brief) {
         REAL first[LANES];
         OP(store)(first, top);
         KERNEL(expsum_row)(at, to, top, whole, out, row);
@@ -389,22 +399,22 @@ static inline void KERNEL(margins_row)(const OP(row) *at, V max, V max_low, int 
 }
 
 /* A row of finite maximum. */
-static inline void KERNEL(expsum_finite)(const OP(row) *at, int paired, const fx_rows *out, ptrdiff_t row) {
+static inline void KERNEL(expsum_finite)(const OP(row) *at, int paired, int brief, const fx_rows *out, ptrdiff_t row) {
     REAL max = (REAL)out->max[row], max_low = paired ? (REAL)out->max_low[row] : 0;
     V top = OP(set)(max), top_low = OP(set)(max_low);
     if (out->margins) {
         /* Margins first: the exponentials may overwrite the scores. */
         OP(reference) to = OP(refer_to)(top, top_low);
-        OP(mode) marked = {0, paired, 1, 1};
+        OP(mode) marked = {0, paired, 1, 1, brief};
         KERNEL(margins_row)(at, top, top_low, paired, out, row);
         V rest, e = OP(exp_relative)(top, top_low, &to, marked, &rest);
         KERNEL(expsum_row)(at, &to, e, marked, out, row);
     } else if (max >= PLAIN_FROM && max <= PLAIN_TO) {
         OP(reference) to = OP(refer_plainly)(top, top_low);
-        KERNEL(expsum_unmarked)(at, &to, 1, paired, out, row);
+        KERNEL(expsum_unmarked)(at, &to, 1, paired, brief, out, row);
     } else {
         OP(reference) to = OP(refer_to)(top, top_low);
-        KERNEL(expsum_unmarked)(at, &to, 0, paired, out, row);
+        KERNEL(expsum_unmarked)(at, &to, 0, paired, brief, out, row);
     }
 }
 
@@ -432,8 +442,8 @@ static inline void KERNEL(few_store)(V *column, ptrdiff_t rows, ptrdiff_t n, REA
 }
 
 /* `rows` is at most LANES; `e` takes n vectors. */
-static inline void KERNEL(expsum_group)(const REAL *x, const REAL *low, int paired, ptrdiff_t stride, ptrdiff_t rows,
-                                        ptrdiff_t n, REAL *e, const fx_rows *out, ptrdiff_t first) {
+static inline void KERNEL(expsum_group)(const REAL *x, const REAL *low, int paired, int brief, ptrdiff_t stride,
+                                        ptrdiff_t rows, ptrdiff_t n, REAL *e, const fx_rows *out, ptrdiff_t first) {
     V column[FX_FEW + LANES], lows[FX_FEW + LANES], max_low = OP(set)(0);
     KERNEL(few_load)(x, stride, rows, n, column);
     V max = column[0];
@@ -444,7 +454,7 @@ static inline void KERNEL(expsum_group)(const REAL *x, const REAL *low, int pair
         for (ptrdiff_t i = 0; i < LANES; ++i) tops[i] = i < rows ? (REAL)out->max_low[first + i] : 0;
         max_low = OP(load)(tops);
     }
-    OP(mode) mode = {0, paired, 1, out->margins != NULL};
+    OP(mode) mode = {0, paired, 1, out->margins != NULL, brief};
     OP(reference) to = OP(refer_to)(max, max_low);
     SUM sum = OP(sum_zero)(), margin = OP(sum_zero)();
     V zero = OP(set)(0), one = OP(set)(1), different = zero, present = zero;
@@ -454,7 +464,7 @@ static inline void KERNEL(expsum_group)(const REAL *x, const REAL *low, int pair
         M other = OP(ne)(score, max);
         if (paired) other = OP(ne)(OP(sub)(max, score), OP(sub)(score_low, max_low));
         different = OP(add)(different, OP(keep)(other, one));
-        sum = OP(sum_add_exact)(sum, OP(keep)(other, value), OP(keep)(other, rest));
+        sum = OP(sum_add_both)(sum, OP(keep)(other, value), OP(keep)(other, rest), brief);
         if (out->margins) {
             M unmasked = OP(ne)(score, OP(set)(-INFINITY));
             present = OP(add)(present, OP(keep)(unmasked, one));
@@ -531,12 +541,12 @@ static void KERNEL(finish_rows)(ptrdiff_t rows, const fx_rows *out) {
     }
 }
 
-static inline void KERNEL(expsum)(const REAL *x, const REAL *low, int paired, ptrdiff_t stride, ptrdiff_t rows,
-                                  ptrdiff_t n, REAL *e, ptrdiff_t e_stride, const fx_rows *out) {
+static inline void KERNEL(expsum)(const REAL *x, const REAL *low, int paired, int brief, ptrdiff_t stride,
+                                  ptrdiff_t rows, ptrdiff_t n, REAL *e, ptrdiff_t e_stride, const fx_rows *out) {
     if (n <= FX_FEW) {
         for (ptrdiff_t i = 0; i < rows; i += LANES)
-            KERNEL(expsum_group)(x + i * stride, low + i * stride, paired, stride, rows - i < LANES ? rows - i : LANES,
-                                 n, e ? e + i * n : NULL, out, i);
+            KERNEL(expsum_group)(x + i * stride, low + i * stride, paired, brief, stride,
+                                 rows - i < LANES ? rows - i : LANES, n, e ? e + i * n : NULL, out, i);
         return;
     }
     for (ptrdiff_t i = 0; i < rows; ++i) {
@@ -549,7 +559,7 @@ static inline void KERNEL(expsum)(const REAL *x, const REAL *low, int paired, pt
         REAL max = paired ? (REAL)out->max[i] : KERNEL(max)(at.x, n);
         out->max[i] = (double)max;
         if (max > -INFINITY && max < INFINITY)
-            KERNEL(expsum_finite)(&at, paired, out, i);
+            KERNEL(expsum_finite)(&at, paired, brief, out, i);
         else
             KERNEL(limit_row)(at.x, n, max, at.e, 1, out, i);
     }
@@ -558,10 +568,16 @@ static inline void KERNEL(expsum)(const REAL *x, const REAL *low, int paired, pt
 static void KERNEL(rows_expsum)(const REAL *x, const REAL *low, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t n, REAL *e,
                                 ptrdiff_t e_stride, const fx_rows *out) {
     /* `low` is only read where scores are pairs. */
-    if (low)
-        KERNEL(expsum)(x, low, 1, stride, rows, n, e, e_stride, out);
-    else
-        KERNEL(expsum)(x, x, 0, stride, rows, n, e, e_stride, out);
+    if (sizeof(REAL) == sizeof(float) && out->precise) {
+        if (low)
+            KERNEL(expsum)(x, low, 1, 0, stride, rows, n, e, e_stride, out);
+        else
+            KERNEL(expsum)(x, x, 0, 0, stride, rows, n, e, e_stride, out);
+    } else if (low) {
+        KERNEL(expsum)(x, low, 1, 1, stride, rows, n, e, e_stride, out);
+    } else {
+        KERNEL(expsum)(x, x, 0, 1, stride, rows, n, e, e_stride, out);
+    }
     KERNEL(finish_rows)(rows, out);
 }
 
@@ -578,39 +594,80 @@ typedef struct {
     f64v cap, inverse, inverse_rest; /* inverse: 2 / cap */
 } f64_capping;
 
-/* tanh = (1 - e) / (1 + e), e = exp(-2 |x| / cap): only absolute errors count, so that 1 - e may cancel. */
-static inline f64_capped f64_cap(f64v x, const f64_capping *by) {
-    f64v one = f64_set(1), zero = f64_set(0), size = f64_abs(x), e_rest, rest_up, rest_down;
-    f64v t = f64_mul(size, by->inverse);
-    f64v t_low = f64_fma(size, by->inverse_rest, f64_sub(zero, f64_remainder(t, size, by->inverse)));
-    t_low = f64_keep(f64_lt(t, f64_set(1000)), t_low);
-    f64v e = f64_exp_nonpositive_pair(f64_sub(zero, t), f64_sub(zero, t_low), 1, &e_rest);
-    f64v up = f64_two_sum(one, f64_sub(zero, e), &rest_up);
-    f64v down = f64_two_sum(one, e, &rest_down);
-    rest_up = f64_sub(rest_up, e_rest);
-    rest_down = f64_add(rest_down, e_rest);
-    f64v quotient = f64_div(up, down);
-    f64v remainder = f64_add(f64_remainder(up, quotient, down), f64_sub(rest_up, f64_mul(quotient, rest_down)));
-    f64v quotient_rest = f64_div(remainder, down);
+/* e^(t + low) for t <= 0 as a sum of two, to some sixty bits: the square of the reduced argument as a sum of two as well.
+   In `up` 1 - e^(t + low), relatively exact. */
+static inline f64v f64_exp_long(f64v t, f64v low, f64v *rest, f64v *up, f64v *up_rest) {
+    f64v one = f64_set(1), half = f64_set(0.5), n = f64_power_of_two(t);
+    f64v high = f64_fnma(n, f64_set(F64_LN2_HIGH), t), small = f64_fnma(n, f64_set(F64_LN2_LOW), low);
+    f64v r_rest, r = f64_two_sum(high, small, &r_rest);
+    f64v square = f64_mul(r, r);
+    f64v square_rest = f64_fma(f64_add(r, r), r_rest, f64_sub(f64_set(0), f64_remainder(square, r, r)));
+    f64v cubic = f64_mul(square, f64_sub(f64_exp_tail(r), half));
+    f64v head_rest, value_rest, head = f64_two_sum(one, r, &head_rest);
+    f64v value = f64_two_sum(head, f64_mul(half, square), &value_rest);
+    f64v tail = f64_add(f64_add(head_rest, value_rest), f64_add(r_rest, f64_fma(half, square_rest, cubic)));
+    f64v sum_rest, sum = f64_two_sum(value, tail, &sum_rest);
+    f64m counts = f64_not_lt(t, f64_set(-600));
+    *rest = f64_keep(counts, f64_scale2(sum_rest, n));
+    f64v e = f64_keep(f64_not_lt(t, f64_set(-0x1.6232bdd7abcd2p+9)), f64_scale2(sum, n));
+    f64v zero = f64_set(0), difference_rest, difference = f64_two_sum(one, f64_sub(zero, e), &difference_rest);
+    f64v less_rest, less = f64_two_sum(r, f64_mul(half, square), &less_rest);
+    less = f64_two_sum(less, f64_add(less_rest, f64_add(r_rest, f64_fma(half, square_rest, cubic))), &less_rest);
+    f64m reduced = f64_ne(n, zero);
+    *up = f64_select(reduced, difference, f64_sub(zero, less));
+    *up_rest = f64_select(reduced, f64_sub(difference_rest, *rest), f64_sub(zero, less_rest));
+    return e;
+}
+
+/* tanh = (1 - e) / (1 + e), e = exp(-2 |x| / cap): only absolute errors count, so that 1 - e may cancel. For floats
+   (not `exact`) doubles have digits to spare. */
+static inline f64_capped f64_cap_to(f64v x, const f64_capping *by, int exact) {
+    f64v one = f64_set(1), zero = f64_set(0), size = f64_abs(x), e_rest = zero, up_rest = zero, down_rest = zero;
     f64m negative = f64_lt(x, zero);
     f64v cap = f64_select(negative, f64_sub(zero, by->cap), by->cap);
+    f64v bend = f64_select(negative, by->inverse, f64_sub(zero, by->inverse));
+    f64v t = f64_sub(zero, f64_mul(size, by->inverse));
     f64_capped at;
+    if (!exact) {
+        f64v e = f64_exp_nonpositive(t, &e_rest), inverse = f64_div(one, f64_add(one, e));
+        f64v quotient = f64_mul(f64_sub(one, e), inverse);
+        at.high = f64_mul(cap, quotient);
+        at.low = zero;
+        at.slope = f64_mul(f64_mul(f64_mul(f64_set(4), e), inverse), inverse);
+        at.bend = f64_mul(f64_mul(bend, quotient), at.slope);
+        return at;
+    }
+    f64v low = f64_fnma(size, by->inverse_rest, f64_sub(zero, f64_remainder(t, f64_sub(zero, size), by->inverse)));
+    f64v up, e = f64_exp_long(t, f64_keep(f64_lt(f64_set(-1000), t), low), &e_rest, &up, &up_rest);
+    f64v down = f64_two_sum(one, e, &down_rest);
+    down_rest = f64_add(down_rest, e_rest);
+    f64v quotient = f64_div(up, down);
+    f64v remainder = f64_add(f64_remainder(up, quotient, down), f64_sub(up_rest, f64_mul(quotient, down_rest)));
+    f64v quotient_rest = f64_div(remainder, down);
     at.high = f64_mul(cap, quotient);
     at.low = f64_fma(cap, quotient_rest, f64_sub(zero, f64_remainder(at.high, cap, quotient)));
+    /* 4 e / (1 + e)^2, rounded once. */
     f64v inverse = f64_div(one, down);
-    inverse = f64_fma(inverse, f64_sub(f64_remainder(one, inverse, down), f64_mul(inverse, rest_down)), inverse);
-    at.slope = f64_mul(f64_mul(f64_mul(f64_set(4), e), inverse), inverse);
-    f64v signed_inverse = f64_select(negative, by->inverse, f64_sub(zero, by->inverse));
-    at.bend = f64_mul(f64_mul(signed_inverse, quotient), at.slope);
+    f64v inverse_rest = f64_mul(inverse, f64_sub(f64_remainder(one, inverse, down), f64_mul(inverse, down_rest)));
+    f64v first = f64_mul(e, inverse);
+    f64v first_rest = f64_fma(e_rest, inverse, f64_fma(e, inverse_rest, f64_sub(zero, f64_remainder(first, e, inverse))));
+    f64v product = f64_mul(first, inverse);
+    f64v product_rest = f64_fma(first_rest, inverse, f64_fma(first, inverse_rest,
+                                                             f64_sub(zero, f64_remainder(product, first, inverse))));
+    product_rest = f64_keep(f64_lt(f64_set(-600), t), product_rest);
+    at.slope = f64_mul(f64_set(4), f64_add(product, product_rest));
+    at.bend = f64_mul(f64_mul(bend, quotient), at.slope);
     return at;
 }
+
+static inline f64_capped f64_cap(f64v x, const f64_capping *by) { return f64_cap_to(x, by, 1); }
 
 typedef struct {
     f32v high, low, slope, bend;
 } f32_capped;
 
 static inline f32_capped f32_cap(f32v x, const f64_capping *by) {
-    f64_capped a = f64_cap(f32_low(x), by), b = f64_cap(f32_high(x), by);
+    f64_capped a = f64_cap_to(f32_low(x), by, 0), b = f64_cap_to(f32_high(x), by, 0);
     f32_capped at;
     at.high = f32_join(f64_add(a.high, a.low), f64_add(b.high, b.low));
     at.low = f32_join(f64_add(f64_sub(a.high, f32_low(at.high)), a.low),
@@ -789,37 +846,42 @@ static void KERNEL(rows_scale)(const REAL *e, ptrdiff_t e_stride, ptrdiff_t rows
     }
 }
 
-/* factor * e * (1 - p) + root |root| e^2, p = inverse * e. Only the largest score can have p above 1/2: there 1 - p is the
+/* factor * e * (1 - p) + root |root| e^2, p = inverse * e; the second term if it is `bent`. Only the largest score can have p above 1/2: there 1 - p is the
    given `not_top`; below, the difference of the two products suffers less from the error of p than their product would. */
 typedef struct {
-    V least, inverse, not_top, factor, root_least, root;
+    V least, inverse, not_top, first, factor, root_least, root;
 } OP(curving);
 
 static inline OP(curving)
     OP(curve_by)(const double *inverse, const double *not_top, const double *factor, const double *root,
                  ptrdiff_t rows) {
-    REAL least[LANES], inverses[LANES], not_tops[LANES], factors[LANES], root_least[LANES], roots[LANES];
+    REAL least[LANES], inverses[LANES], not_tops[LANES], first[LANES], factors[LANES], root_least[LANES], roots[LANES];
     for (ptrdiff_t i = 0; i < LANES; ++i) {
         ptrdiff_t k = i < rows ? i : 0;
         least[i] = (REAL)((double)SMALLEST_NORMAL / fabs(factor[k]));
-        roots[i] = root ? (REAL)root[k] : 0;
-        root_least[i] = roots[i] == 0 ? (REAL)INFINITY : 0;
+        roots[i] = root ? (REAL)(root[k] * sqrt((double)TWO_TO_BIAS)) : 0;
+        root_least[i] = roots[i] == 0 && factor[k] == 0 ? (REAL)INFINITY : 0;
         inverses[i] = (REAL)inverse[k];
         not_tops[i] = (REAL)not_top[k];
-        factors[i] = (REAL)factor[k];
+        int tiny = root || fabs(factor[k]) < (double)SMALLEST_NORMAL;
+        first[i] = tiny ? TWO_TO_MINUS_BIAS : 1;
+        factors[i] = (REAL)(tiny ? factor[k] * (double)TWO_TO_BIAS : factor[k]);
     }
-    OP(curving) by = {OP(load)(least),   OP(load)(inverses),   OP(load)(not_tops),
+    OP(curving) by = {OP(load)(least),   OP(load)(inverses),   OP(load)(not_tops), OP(load)(first),
                       OP(load)(factors), OP(load)(root_least), OP(load)(roots)};
     return by;
 }
 
 static inline V OP(curved)(V e, const OP(curving) *by, int bent) {
-    V counted = OP(keep)(OP(ge)(e, by->least), e);
-    V p = OP(mul)(counted, by->inverse), scaled = OP(mul)(counted, by->factor);
+    V counted = OP(keep)(OP(ge)(e, bent ? by->root_least : by->least), e);
+    V p = OP(mul)(counted, by->inverse);
+    V scaled = OP(mul)(bent ? counted : OP(mul)(counted, by->first), by->factor);
     V h = OP(select)(OP(lt)(OP(set)(0.5), p), OP(mul)(scaled, by->not_top), OP(fnma)(p, scaled, scaled));
     if (!bent) return h;
-    V product = OP(mul)(OP(keep)(OP(ge)(e, by->root_least), e), by->root);
-    return OP(fma)(product, OP(abs)(product), h);
+    /* The sum is what may be too small for a normal number: it stands 2^BIAS times as large until then. */
+    V product = OP(mul)(counted, by->root);
+    h = OP(fma)(product, OP(abs)(product), h);
+    return OP(mul)(OP(keep)(OP(not_lt)(OP(abs)(h), OP(set)(SMALLEST_NORMAL * TWO_TO_BIAS)), h), by->first);
 }
 
 static inline void KERNEL(curvature)(const REAL *e, ptrdiff_t e_stride, ptrdiff_t rows, ptrdiff_t n,
@@ -885,8 +947,13 @@ static inline void KERNEL(target)(const REAL *y, const REAL *x, const REAL *low,
         M set = OP(ne)(target, zero);
         int here = OP(count)(set);
         if (here) {
-            V rest, less = paired ? OP(sub)(OP(load_some)(low + i, k, 0), top_low) : zero;
-            V below = OP(below)(top, score, less, paired, &rest);
+            V rest, below;
+            if (paired) {
+                below = OP(two_sum)(top, OP(sub)(zero, score), &rest);
+                rest = OP(add)(rest, OP(sub)(top_low, OP(load_some)(low + i, k, 0)));
+            } else {
+                below = OP(difference)(top, score, &rest);
+            }
             /* A score at the maximum has margin 0 even if both are infinite. */
             M lower = paired ? OP(ne)(score, OP(set)(INFINITY)) : OP(ne)(score, top);
             below = OP(keep)(lower, OP(keep)(set, below));
@@ -896,6 +963,7 @@ static inline void KERNEL(target)(const REAL *y, const REAL *x, const REAL *low,
             refused += OP(count)(OP(lt)(target, zero)) + OP(count)(OP(not_lt)(target, OP(set)(INFINITY)));
             sum = OP(sum_add)(sum, target);
             margin = OP(sum_product)(margin, target, below, rest);
+            if (paired && sizeof(REAL) == sizeof(float)) margin = OP(sum_product)(margin, target, rest, zero);
         }
     }
     while (count && last + 1 < n && y[last] == 0) ++last;

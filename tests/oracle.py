@@ -9,6 +9,7 @@ Scores may be finite or -inf; what comes of NaN and +inf is spelt out in `test_s
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import mpmath
@@ -25,12 +26,16 @@ else:
 
 
 class Exact(NamedTuple):
-    """`scale` is what the gradient's ulps are those of: the larger of p and y where these are subtracted."""
+    """The scales are what ulps are those of: the larger of p and y where these are subtracted, and wherever else terms
+    are added up that may cancel."""
 
     loss: Any
     grad: np.ndarray
     hess: np.ndarray
     scale: np.ndarray
+    hess_scale: Any = None
+    temperature: Any = None
+    temperature_scale: Any = None
 
 
 class Rows(NamedTuple):
@@ -52,8 +57,9 @@ def exact(x: Any) -> np.ndarray:
     return x.astype(np.longdouble) if WIDE else np.asarray(np.frompyfunc(_mp.mpf, 1, 1)(x), object)
 
 
-def rows_of(logits: Any) -> Rows:
-    z = exact(logits)
+def rows_of(logits: Any, temperature: Any = 1.0) -> Rows:
+    """Of scores over temperature: differences come first, since a quotient rounds."""
+    z, temperature = exact(logits), exact(temperature)
     at = np.argmax(z, axis=-1)[..., None]
     top = np.take_along_axis(z, at, -1)
     margin = top - z
@@ -61,7 +67,8 @@ def rows_of(logits: Any) -> Rows:
     with np.errstate(invalid="ignore"):
         back = margin - top
         lost = (top - (margin - back)) + (-z - back)
-        lost = np.where(np.abs(margin) == np.inf, exact(0), lost)
+        lost = np.where(np.abs(margin) == np.inf, exact(0), lost) / temperature
+        margin = margin / temperature
     with np.errstate(under="ignore"):
         e = exp(-margin) * (1 - lost)
     np.put_along_axis(e, at, exact(0), -1)
@@ -72,7 +79,7 @@ def rows_of(logits: Any) -> Rows:
     not_p = 1 - p
     np.put_along_axis(not_p, at, others / total, -1)
     log_total = log1p(others)
-    return Rows(margin + (lost + log_total), p, not_p, top[..., 0], log_total[..., 0])
+    return Rows(margin + (lost + log_total), p, not_p, top[..., 0] / temperature, log_total[..., 0])
 
 
 def logsumexp(x: Any) -> np.ndarray:
@@ -129,18 +136,113 @@ def _reduce(loss: np.ndarray, weights: np.ndarray, counts: np.ndarray, reduction
     return (total / weight, 1 / weight) if weight > 0 else (exact(0.0)[()], exact(0.0)[()])
 
 
-def softmax_cross_entropy(
+class Head(NamedTuple):
+    """A loss of -log p, and its first and second derivative by that."""
+
+    value: np.ndarray
+    first: np.ndarray
+    second: np.ndarray
+
+
+def _cross_entropy(rows: Rows, nothing: Any) -> Head:
+    one = exact(np.ones(rows.p.shape))
+    return Head(rows.nll, one, 0 * one)
+
+
+def _focal(rows: Rows, gamma: Any) -> Head:
+    """By the product rule, s = 1 - p and ds/dL = p; where s is 0, the limits."""
+    p, s, nll = rows.p, rows.not_p, rows.nll
+    g = exact(gamma)
+    none = p == 0
+    product = np.where(none, exact(0), p * np.where(none, exact(1), nll))
+    safe = np.where(s == 0, exact(1), s)
+    power = _power(s, g)
+    first = power + g * product * _power(safe, g - 1)
+    second = g * (g - 1) * p * product * _power(safe, g - 2) + g * (2 * p - product) * _power(safe, g - 1)
+    return Head(power * nll, np.where(s == 0, power * (1 + g), first), np.where(s == 0, exact(0), second))
+
+
+def _poly(rows: Rows, epsilon: Any) -> Head:
+    """As (1 + epsilon) nll - epsilon (nll - (1 - p)), the latter by its power series where it is small."""
+    e, small = exact(epsilon), np.where(rows.nll < 0.1, rows.nll, exact(0))
+    with np.errstate(invalid="ignore", under="ignore"):
+        series = sum((-1) ** k * small**k / exact(math.factorial(k)) for k in range(2, 20))
+        excess = np.where(rows.nll < 0.1, series, rows.nll - rows.not_p)
+        value = np.where(rows.nll == np.inf, rows.nll, (1 + e) * rows.nll - e * excess)
+    return Head(value, (1 + e) - e * rows.not_p, -e * rows.p)
+
+
+def _generalized(rows: Rows, q: Any) -> Head:
+    q = exact(q)
+    power = exp(-q * rows.nll)
+    return Head(-expm1(-q * rows.nll) / q, power, -q * power)
+
+
+def _power(base: np.ndarray, exponent: Any) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        return np.where((base == 0) & (exponent == 0), exact(1), base**exponent)
+
+
+def _others(values: np.ndarray) -> np.ndarray:
+    """For each class the sum over all others, the largest one's without subtracting it again."""
+    at = np.argmax(np.abs(values), axis=-1)[..., None]
+    rest = values.copy()
+    np.put_along_axis(rest, at, exact(0), -1)
+    total = rest.sum(-1, keepdims=True)
+    sums = total + np.take_along_axis(values, at, -1) - values
+    np.put_along_axis(sums, at, total, -1)
+    return sums
+
+
+def transformed(
+    logits: Any,
+    temperature: float = 1.0,
+    softcap: float | None = None,
+    logit_bias: Any = None,
+    class_mask: Any = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scores as the softmax sees them, but for the temperature, and their two derivatives by the logits, temperature
+    included; classes along the last axis."""
+    z = exact(logits)
+    slope, bend = exact(np.ones(z.shape)), exact(np.zeros(z.shape))
+    if softcap is not None:
+        cap = exact(softcap)
+        with np.errstate(under="ignore"):
+            e = exp(-2 * np.abs(z) / cap)
+        bent = np.where(z < 0, -1, 1) * -expm1(-2 * np.abs(z) / cap) / (1 + e)
+        slope = 4 * e / (1 + e) ** 2
+        bend = -2 * bent * slope / cap
+        z = np.where(z == -np.inf, z, cap * bent)
+    if logit_bias is not None:
+        z = z + exact(logit_bias)
+    if class_mask is not None:
+        z = np.where(class_mask, exact(-np.inf), z)
+    return z, slope / exact(temperature), bend / exact(temperature)
+
+
+def _softmax_loss(
+    head: Any,
+    parameter: Any,
     logits: Any,
     targets: Any,
     *,
+    alpha: Any = None,
     sample_weight: Any = None,
+    class_weight: Any = None,
     label_smoothing: float = 0.0,
     ignore_index: int | None = None,
+    class_mask: Any = None,
+    temperature: float = 1.0,
+    softcap: float | None = None,
+    logit_bias: Any = None,
+    z_loss: float = 0.0,
     reduction: str = "mean",
     axis: int = -1,
 ) -> Exact:
     z = np.moveaxis(np.asarray(logits), axis, -1)
     classes = z.shape[-1]
+    if class_mask is not None and np.ndim(class_mask) > 1:
+        class_mask = np.moveaxis(np.asarray(class_mask), axis, -1)
     if hasattr(targets, "toarray"):
         targets = targets.toarray()
     targets = np.asarray(targets)
@@ -152,24 +254,76 @@ def softmax_cross_entropy(
     else:
         targets = np.moveaxis(targets, axis, -1)
     weights = exact(np.ones(counts.shape) if sample_weight is None else sample_weight)
+    if class_weight is not None:
+        weights = weights * (exact(targets) * exact(class_weight)).sum(-1)
     live = counts & (weights > 0)
 
-    rows = rows_of(z)
+    u, slope, bend = transformed(z, temperature, softcap, logit_bias, class_mask)
+    rows = rows_of(u, temperature)
+    p, not_p = rows.p, rows.not_p
     y, smoothing = exact(targets), exact(label_smoothing)
-    unmasked = z > -np.inf
-    y = (1 - smoothing) * y + np.where(unmasked, smoothing / unmasked.sum(-1, keepdims=True), exact(0.0))
-    mass = y.sum(-1, keepdims=True)
+    unmasked = u > -np.inf
+    with np.errstate(invalid="ignore", divide="ignore"):
+        y = (1 - smoothing) * y + np.where(unmasked, smoothing / unmasked.sum(-1, keepdims=True), exact(0.0))
+    if alpha is not None:
+        y = y * exact(alpha)
+    at = head(rows, parameter)
     with np.errstate(invalid="ignore"):
-        loss = np.where(y == 0, exact(0.0), y * rows.nll).sum(-1)
-    grad = rows.p * (mass - y) - y * rows.not_p
-    hess = mass * rows.p * rows.not_p
+        loss = np.where(y == 0, exact(0.0), y * at.value).sum(-1)
+    first = np.where(y == 0, exact(0.0), y * at.first)
+    second = np.where(y == 0, exact(0.0), y * at.second)
+    mass = first.sum(-1, keepdims=True)
+
+    lam = exact(z_loss)
+    log_partition = (rows.top + rows.log_total)[..., None]
+    z_slope = 2 * lam * log_partition if z_loss else exact(0.0)
+    if z_loss:
+        loss = loss + lam * log_partition[..., 0] ** 2
+    grad = p * (mass - first + z_slope) - first * not_p
+    terms = [(mass - first + z_slope) * p * not_p + first * p * not_p]
+    terms += [(_others(second) + 2 * lam) * p * p, second * not_p * not_p]
     hard = (y != 0).sum(-1, keepdims=True) <= 1
-    scale = np.where(hard, np.abs(grad), np.maximum(mass * rows.p, y))
+    size = np.maximum(np.maximum(mass, np.maximum(np.abs(z_slope), np.abs(mass + z_slope))) * p, first)
+    scale = np.where(hard & (lam == 0), np.abs(grad), size)
+    hess, hess_scale = sum(terms), sum(np.abs(term) for term in terms) + np.abs(z_slope) * p
+    hess, hess_scale = hess * slope**2 + grad * bend, hess_scale * slope**2 + scale * np.abs(bend)
+
+    with np.errstate(invalid="ignore"):
+        margin = rows.nll - rows.log_total[..., None]
+        finite = np.where(unmasked, margin, exact(0.0))
+        margin = np.where(y == 0, exact(0.0), margin)
+    spread, here = ((p * finite).sum(-1, keepdims=True), (first * margin).sum(-1, keepdims=True))
+    parts = ((mass + z_slope) * spread, here, z_slope * rows.top[..., None])
+    by_temperature = ((parts[0] - parts[1] - parts[2]) / exact(temperature))[..., 0]
+    temperature_scale = (sum(np.abs(part) for part in parts) / exact(temperature))[..., 0]
 
     loss = np.where(live, weights * loss, exact(0.0))
     loss, factor = _reduce(loss, weights, exact(counts), reduction)
-    factor = np.where(live, weights * factor, exact(0.0))[..., None]
-    return Exact(loss, *(np.moveaxis(a * factor, -1, axis) for a in (grad, hess, scale)))
+    factor = np.where(live, weights * factor, exact(0.0))
+    by_temperature, temperature_scale = factor * by_temperature, factor * temperature_scale
+    if reduction != "none":
+        by_temperature, temperature_scale = by_temperature.sum(), temperature_scale.sum()
+    grad, hess, scale, hess_scale = (
+        np.moveaxis(np.where(unmasked, a, exact(0.0)) * factor[..., None], -1, axis)
+        for a in (grad * slope, hess, scale * slope, hess_scale)
+    )
+    return Exact(loss, grad, hess, scale, hess_scale, by_temperature, temperature_scale)
+
+
+def softmax_cross_entropy(logits: Any, targets: Any, **options: Any) -> Exact:
+    return _softmax_loss(_cross_entropy, None, logits, targets, **options)
+
+
+def softmax_focal_loss(logits: Any, targets: Any, gamma: float = 2.0, **options: Any) -> Exact:
+    return _softmax_loss(_focal, gamma, logits, targets, **options)
+
+
+def poly_cross_entropy(logits: Any, targets: Any, epsilon: float = 1.0, **options: Any) -> Exact:
+    return _softmax_loss(_poly, epsilon, logits, targets, **options)
+
+
+def generalized_cross_entropy(logits: Any, targets: Any, q: float = 0.7, **options: Any) -> Exact:
+    return _softmax_loss(_generalized, q, logits, targets, **options)
 
 
 def sigmoid_cross_entropy(

@@ -27,7 +27,7 @@ typedef struct {
     REAL x[SIZE], low[SIZE];
     double max[ROWS], max_low[ROWS];
     ptrdiff_t n, rows, stride, shift;
-    int masked, in_place, paired;
+    int masked, in_place, paired, precise;
 } NAME(scores);
 
 /* What one instruction set makes of them. */
@@ -68,6 +68,7 @@ static void NAME(draw_scores)(ptrdiff_t n) {
     at->shift = pick(4);
     at->masked = (int)pick(2);
     at->paired = (int)pick(2);
+    at->precise = (int)pick(2);
     at->in_place = !at->paired && n > FX_FEW && pick(2);
     for (ptrdiff_t i = 0; i < at->rows; ++i) {
         REAL *row = at->x + at->shift + i * at->stride;
@@ -99,6 +100,7 @@ static void NAME(run_expsum)(const KERNELS *kernels, NAME(figures) *to) {
         .margins = at->masked ? to->margins : NULL,
         .margins_rest = at->masked ? to->margins_rest : NULL,
         .classes = at->masked ? to->classes : NULL,
+        .precise = at->precise,
     };
     REAL *e = at->in_place ? to->out + at->shift : to->e;
     const REAL *x = at->in_place ? e : at->x + at->shift;
