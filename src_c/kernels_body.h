@@ -13,7 +13,8 @@
    number as a probability either. */
 #define PLAIN_FROM C(1.0, 1.0f)
 #define PLAIN_TO C(400.0, 40.0f)
-#define LOG_SMALLEST_NORMAL C(-0x1.6232bdd7abcd2p+9, -0x1.5d589ep+6f)
+#define F64_LOG_SMALLEST_NORMAL -0x1.6232bdd7abcd2p+9
+#define LOG_SMALLEST_NORMAL C(F64_LOG_SMALLEST_NORMAL, -0x1.5d589ep+6f)
 #define SMALLEST_NORMAL C(0x1p-1022, 0x1p-126f)
 /* Adding and subtracting 1.5 * 2^(mantissa bits) rounds to an integer. */
 #define ROUND_TO_INTEGER C(0x1.8p52, 0x1.8p23f)
@@ -34,6 +35,13 @@ static inline V OP(exp_tail)(V r) { return OP(polynomial)(r, OP(exp_coefficients
 /* rint(t log2 e) */
 static inline V OP(power_of_two)(V t) {
     return OP(sub)(OP(fma)(t, OP(set)(C(F64_LOG2E, F32_LOG2E)), OP(set)(ROUND_TO_INTEGER)), OP(set)(ROUND_TO_INTEGER));
+}
+
+/* a + b, and what that rounds off (Knuth). */
+static inline V OP(two_sum)(V a, V b, V *rest) {
+    V sum = OP(add)(a, b), rounded = OP(sub)(sum, a);
+    *rest = OP(add)(OP(sub)(a, OP(sub)(sum, rounded)), OP(sub)(b, rounded));
+    return sum;
 }
 
 /* 2^-n e^(t + low) for n = power_of_two(t), low small and counted if `paired`. Floats with a fused multiply-add may take a
@@ -70,10 +78,19 @@ static inline V OP(exp_nonpositive_pair)(V t, V low, int paired, V *rest) {
 
 static inline V OP(exp_nonpositive)(V t, V *rest) { return OP(exp_nonpositive_pair)(t, OP(set)(0), 0, rest); }
 
-/* a + b, and what that rounds off (Knuth). */
-static inline V OP(two_sum)(V a, V b, V *rest) {
-    V sum = OP(add)(a, b), rounded = OP(sub)(sum, a);
-    *rest = OP(add)(OP(sub)(a, OP(sub)(sum, rounded)), OP(sub)(b, rounded));
+/* The same to some seven digits more, with the square of the reduced argument as a sum of two; in `less` and its rest that
+   less 1, relatively exact for n = 0. */
+static inline V OP(exp_mantissa_long)(V t, V low, V n, V *rest, V *less, V *less_rest) {
+    V one = OP(set)(1), half = OP(set)(0.5), r_rest, lost;
+    V high = OP(fnma)(n, OP(set)(C(F64_LN2_HIGH, F32_LN2_HIGH)), t);
+    V r = OP(two_sum)(high, OP(fnma)(n, OP(set)(C(F64_LN2_LOW, F32_LN2_LOW)), low), &r_rest);
+    V square = OP(mul)(r, r), cubic = OP(mul)(square, OP(sub)(OP(exp_tail)(r), half));
+    V square_rest = OP(fma)(OP(add)(r, r), r_rest, OP(sub)(OP(set)(0), OP(remainder)(square, r, r)));
+    V two = OP(two_sum)(r, OP(mul)(half, square), &lost);
+    V small = OP(add)(lost, OP(add)(r_rest, OP(fma)(half, square_rest, cubic)));
+    *less = OP(two_sum)(two, small, less_rest);
+    V sum = OP(two_sum)(one, *less, rest);
+    *rest = OP(add)(*rest, *less_rest);
     return sum;
 }
 
@@ -225,7 +242,7 @@ typedef struct {
     int paired; /* scores are sums of two */
     int apart;  /* exponentials equal to the top one are left out of the sum, and counted */
     int marked; /* exponentials of -inf are stored as -1 */
-    int brief;  /* of floats, what exponentials round off does not count */
+    int brief;  /* exponentials are no more exact than a result in the type needs */
 } OP(mode);
 
 /* The exponential, 0 below the floor, and in `rest` what it rounds off unless it is brief. */
@@ -240,7 +257,12 @@ static inline V OP(exp_relative)(V x, V low, const OP(reference) *to, OP(mode) m
     }
     V n = OP(power_of_two)(t);
     V power = mode.plain ? n : OP(sub)(n, to->shift);
-    V value = OP(scale2)(OP(exp_mantissa_pair)(t, low, mode.paired, n, mode.brief, rest), power);
+    V mantissa, less, less_rest;
+    if (sizeof(REAL) == sizeof(float) || mode.brief)
+        mantissa = OP(exp_mantissa_pair)(t, low, mode.paired, n, mode.brief, rest);
+    else
+        mantissa = OP(exp_mantissa_long)(t, mode.paired ? low : OP(set)(0), n, rest, &less, &less_rest);
+    V value = OP(scale2)(mantissa, power);
     M counts = OP(not_lt)(x, to->floor);
     if (sizeof(REAL) == sizeof(double) || !mode.brief) *rest = OP(keep)(counts, OP(scale2)(*rest, power));
     return OP(keep)(counts, value);
@@ -517,13 +539,8 @@ static void KERNEL(finish_rows)(ptrdiff_t rows, const fx_rows *out) {
         f64v t = f64_keep(near, max);
         f64v n = f64_power_of_two(t);
         f64v power = f64_keep(finite, f64_sub(n, stored));
-        f64v high = f64_fnma(n, f64_set(F64_LN2_HIGH), t), low = f64_mul(n, f64_set(F64_LN2_LOW));
-        low = f64_sub(low, f64_keep(near, max_low));
-        f64v r = f64_sub(high, low);
-        f64v r_rest = f64_sub(f64_sub(high, r), low);
-        f64v s = f64_fma(f64_mul(r, r), f64_exp_tail(r), r);
-        f64v unit = f64_add(one, s);
-        f64v unit_rest = f64_add(f64_add(f64_sub(one, unit), s), r_rest);
+        f64v less, less_rest, unit_rest;
+        f64v unit = f64_exp_mantissa_long(t, f64_keep(near, max_low), n, &unit_rest, &less, &less_rest);
         f64v down = f64_scale2(one, f64_sub(f64_set(0), power));
         f64v sum = f64_mul(others, down);
         rest = f64_mul(rest, down);
@@ -568,7 +585,7 @@ static inline void KERNEL(expsum)(const REAL *x, const REAL *low, int paired, in
 static void KERNEL(rows_expsum)(const REAL *x, const REAL *low, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t n, REAL *e,
                                 ptrdiff_t e_stride, const fx_rows *out) {
     /* `low` is only read where scores are pairs. */
-    if (sizeof(REAL) == sizeof(float) && out->precise) {
+    if (out->precise) {
         if (low)
             KERNEL(expsum)(x, low, 1, 0, stride, rows, n, e, e_stride, out);
         else
@@ -594,25 +611,13 @@ typedef struct {
     f64v cap, inverse, inverse_rest; /* inverse: 2 / cap */
 } f64_capping;
 
-/* e^(t + low) for t <= 0 as a sum of two, to some sixty bits: the square of the reduced argument as a sum of two as well.
-   In `up` 1 - e^(t + low), relatively exact. */
-static inline f64v f64_exp_long(f64v t, f64v low, f64v *rest, f64v *up, f64v *up_rest) {
-    f64v one = f64_set(1), half = f64_set(0.5), n = f64_power_of_two(t);
-    f64v high = f64_fnma(n, f64_set(F64_LN2_HIGH), t), small = f64_fnma(n, f64_set(F64_LN2_LOW), low);
-    f64v r_rest, r = f64_two_sum(high, small, &r_rest);
-    f64v square = f64_mul(r, r);
-    f64v square_rest = f64_fma(f64_add(r, r), r_rest, f64_sub(f64_set(0), f64_remainder(square, r, r)));
-    f64v cubic = f64_mul(square, f64_sub(f64_exp_tail(r), half));
-    f64v head_rest, value_rest, head = f64_two_sum(one, r, &head_rest);
-    f64v value = f64_two_sum(head, f64_mul(half, square), &value_rest);
-    f64v tail = f64_add(f64_add(head_rest, value_rest), f64_add(r_rest, f64_fma(half, square_rest, cubic)));
-    f64v sum_rest, sum = f64_two_sum(value, tail, &sum_rest);
-    f64m counts = f64_not_lt(t, f64_set(-600));
-    *rest = f64_keep(counts, f64_scale2(sum_rest, n));
-    f64v e = f64_keep(f64_not_lt(t, f64_set(-0x1.6232bdd7abcd2p+9)), f64_scale2(sum, n));
-    f64v zero = f64_set(0), difference_rest, difference = f64_two_sum(one, f64_sub(zero, e), &difference_rest);
-    f64v less_rest, less = f64_two_sum(r, f64_mul(half, square), &less_rest);
-    less = f64_two_sum(less, f64_add(less_rest, f64_add(r_rest, f64_fma(half, square_rest, cubic))), &less_rest);
+/* e^(t + low) for t <= 0 as a sum of two, and in `up` 1 - e^(t + low) as one, relatively exact. */
+static inline f64v f64_exp_and_up(f64v t, f64v low, f64v *rest, f64v *up, f64v *up_rest) {
+    f64v n = f64_power_of_two(t), one = f64_set(1), zero = f64_set(0), less, less_rest, sum_rest, difference_rest;
+    f64v sum = f64_exp_mantissa_long(t, low, n, &sum_rest, &less, &less_rest);
+    *rest = f64_keep(f64_not_lt(t, f64_set(-600)), f64_scale2(sum_rest, n));
+    f64v e = f64_keep(f64_not_lt(t, f64_set(F64_LOG_SMALLEST_NORMAL)), f64_scale2(sum, n));
+    f64v difference = f64_two_sum(one, f64_sub(zero, e), &difference_rest);
     f64m reduced = f64_ne(n, zero);
     *up = f64_select(reduced, difference, f64_sub(zero, less));
     *up_rest = f64_select(reduced, f64_sub(difference_rest, *rest), f64_sub(zero, less_rest));
@@ -638,7 +643,7 @@ static inline f64_capped f64_cap_to(f64v x, const f64_capping *by, int exact) {
         return at;
     }
     f64v low = f64_fnma(size, by->inverse_rest, f64_sub(zero, f64_remainder(t, f64_sub(zero, size), by->inverse)));
-    f64v up, e = f64_exp_long(t, f64_keep(f64_lt(f64_set(-1000), t), low), &e_rest, &up, &up_rest);
+    f64v up, e = f64_exp_and_up(t, f64_keep(f64_lt(f64_set(-1000), t), low), &e_rest, &up, &up_rest);
     f64v down = f64_two_sum(one, e, &down_rest);
     down_rest = f64_add(down_rest, e_rest);
     f64v quotient = f64_div(up, down);
@@ -720,12 +725,19 @@ static inline void KERNEL(transform_row)(const REAL *x, ptrdiff_t ahead, ptrdiff
             score = product;
         }
         if (left_out) score = OP(select)(OP(zero_bytes_part)(left_out + i, k), score, masked);
+        V larger = OP(max)(top, score);
         if (low) {
-            rest = OP(keep)(OP(lt)(OP(abs)(score), OP(set)(INFINITY)), rest);
+            /* The sum's own rounding as its lower part, so that sums compare as their upper, then their lower parts. */
+            V sum = OP(add)(score, rest);
+            M finite = OP(lt)(OP(abs)(score), OP(set)(INFINITY));
+            rest = OP(keep)(finite, OP(sub)(rest, OP(sub)(sum, score)));
+            score = OP(select)(finite, sum, score);
+            larger = OP(max)(top, score);
+            top_low = OP(max)(OP(select)(OP(lt)(top, larger), masked, top_low),
+                              OP(select)(OP(lt)(score, larger), masked, rest));
             OP(store_part)(low + i, rest, k);
-            top_low = OP(select)(OP(lt)(top, score), rest, top_low);
         }
-        top = OP(max)(top, score);
+        top = larger;
         OP(store_part)(high + i, score, k);
     }
     REAL largest = OP(max_lane)(top);
