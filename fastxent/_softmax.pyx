@@ -38,6 +38,7 @@ from fastxent._rows cimport add3, align, block_size, chunk_rows, summed_rows
 cdef extern from "<math.h>" nogil:
     extended expl(extended)
     extended expm1l(extended)
+    extended log1pl(extended)
     extended powl(extended, extended)
     extended sqrtl(extended)
     extended fabsl(extended)
@@ -59,6 +60,7 @@ cdef struct Call:
     Table kernels
     Head head
     bint linear                # the head is cross-entropy
+    bint double_scores
     bint plain                 # and there is neither smoothing nor z-loss nor a second part of the scores
     const double *alpha        # factors of the targets, class by class, or NULL
     double smoothing
@@ -99,6 +101,7 @@ cdef struct Call:
 cdef struct Scratch:
     fx_rows stats
     double *log_total
+    double *others_rest        # what the sum of the others rounds off
     double *margin             # maximum - score of a hard target; sum of y (maximum - score) of a soft one
     double *margin_rest
     double *exp_margin
@@ -126,13 +129,13 @@ cdef struct Scratch:
     void *low
     void *cap_slope
     void *cap_bend
+    void *vector               # a row
     void *soft                 # gradients of soft targets, and their rows of the Hessian
     void *soft_curve
     void *elements             # ELEMENTS rows of the head's arguments
     uint8_t *bytes
 
 cdef enum:
-    FIGURES = 27
     ELEMENTS = 6
     NO_LABEL = -1
     SOFT = -2
@@ -162,6 +165,7 @@ cdef Py_ssize_t lay_out(const Call *c, Scratch *s, char *memory, Py_ssize_t item
     s.stats.margins_rest = <double *>take(&memory, figure)
     s.stats.classes = <double *>take(&memory, figure)
     s.log_total = <double *>take(&memory, figure)
+    s.others_rest = <double *>take(&memory, figure)
     s.margin = <double *>take(&memory, figure)
     s.margin_rest = <double *>take(&memory, figure)
     s.exp_margin = <double *>take(&memory, figure)
@@ -190,6 +194,7 @@ cdef Py_ssize_t lay_out(const Call *c, Scratch *s, char *memory, Py_ssize_t item
     s.e = take(&memory, block)
     s.out = take(&memory, block)
     s.y = take(&memory, c.classes * itemsize)
+    s.vector = take(&memory, c.classes * itemsize)
     if c.transformed:
         s.high = take(&memory, rows)
         s.low = take(&memory, rows)
@@ -217,6 +222,13 @@ cdef inline extended exactly_below(const Scratch *s, Py_ssize_t i, double score,
     if max == INFINITY and score == INFINITY:
         return 0.0
     return (<extended>max - score) + (s.stats.max_low[i] - low if s.stats.max_low != NULL else 0.0)
+
+
+cdef inline extended log_of_total(const Call *c, const Scratch *s, Py_ssize_t i) noexcept nogil:
+    """The logarithm of the sum of exponentials relative to the maximum's; for a head of doubles to all its digits."""
+    if s.stats.precise and c.double_scores:
+        return log1pl(((<extended>s.stats.ties[i] - 1) + s.stats.others[i]) + s.others_rest[i])
+    return <extended>s.log_total[i] + s.stats.rest[i]
 
 
 cdef inline extended log_sum(const Scratch *s, Py_ssize_t i) noexcept nogil:
@@ -373,7 +385,7 @@ cdef void measure_classes(const Call *c, const Scratch *s, Py_ssize_t i, const r
     """Of every class of a row -log p, p and 1 - p."""
     cdef Py_ssize_t j, n = c.classes
     cdef wide total = <wide>s.stats.ties[i] + s.stats.others[i]
-    cdef wide log_total = <wide>s.log_total[i] + s.stats.rest[i]
+    cdef wide log_total = <wide>log_of_total(c, s, i)
     cdef double not_top = ((s.stats.ties[i] - 1.0) + s.stats.others[i]) / <double>total
     if wide is double:
         for j in range(n):
@@ -465,7 +477,7 @@ cdef Sums spread(const Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row, const 
     cdef wide at[3]
     cdef wide value = 0, slope = 0, bend = 0, moment = 0, top_bend = 0, log_total, others, weight, z_slope, z_bend
     cdef Sums sums
-    log_total = <wide>s.log_total[i] + s.stats.rest[i]
+    log_total = <wide>log_of_total(c, s, i)
     expand_targets(c, s, i, row, x, target)
     measure_classes(c, s, i, x, low, nll, p, not_p)
     raise_classes(c, nll, p, not_p, power, lack)
@@ -557,7 +569,7 @@ cdef void figure(Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row, double weigh
     cdef extended inverse_temperature = <extended>c.transform.scale + c.transform.scale_rest
     cdef extended scale = <extended>weight * c.scale * inverse_temperature
     cdef extended curve_scale = scale * inverse_temperature
-    cdef extended log_total = <extended>s.log_total[i] + s.stats.rest[i]
+    cdef extended log_total = log_of_total(c, s, i)
     cdef extended smoothing = c.smoothing, kept = 1 - smoothing, mixed = 0, share = 0
     cdef extended margin = <extended>s.margin[i] + s.margin_rest[i], mass = s.mass[i], p = 0, not_p = 0
     cdef extended value, slope, bend, moment, label_bend = 0, log_partition, z, root
@@ -758,30 +770,35 @@ cdef inline void curve_rows(const Call *c, Scratch *s, const Block *b, real *hes
 
 cdef inline void multiply_rows(const Call *c, Scratch *s, const Block *b, const real *grad, real *out,
                                Py_ssize_t stride) noexcept nogil:
-    """The product of the Hessian and the vector, p (A v - (A - B) p.v), from the scaled p in `out`."""
+    """The product of the Hessian and the vector, A p (v - p.v) + B p (p.v), from the scaled p in `out`. The vector less
+    its element at the largest p goes in, so that this p, which may be nearly 1, has nothing to cancel with."""
     cdef Table k = c.kernels
-    cdef Py_ssize_t i, n = c.classes
-    cdef const real *v
+    cdef Py_ssize_t i, j, top, n = c.classes
     cdef const real *given
     cdef const real *slope
-    cdef double mean
+    cdef double mean, level
     cdef real *row
+    cdef real *v
     for i in range(b.count):
         row = out + i * stride
         if s.curve_scale[i] == 0.0:
             continue
-        given = v = dense_row(c, &c.vector, b.first + i, <real *>s.y)
+        v = <real *>s.vector
+        given = dense_row(c, &c.vector, b.first + i, <real *>s.y)
         slope = <const real *>s.cap_slope + i * n if c.transform.cap > 0.0 else NULL
-        if slope != NULL:
-            row_product(k, slope, given, n, 1.0, 0.0, <real *>s.high + i * n)
-            v = <const real *>s.high + i * n
+        top = 0
+        for j in range(n):
+            v[j] = given[j] * slope[j] if slope != NULL else given[j]
+            if row[j] > row[top]:
+                top = j
+        level = v[top]
+        for j in range(n):
+            v[j] -= <real>level
         mean = row_dot(k, row, v, n) / s.curve_scale[i]
-        row_product(k, row, v, n, s.slope[i], (s.bend[i] - s.slope[i]) * mean, row)
+        row_product(k, row, v, n, s.slope[i], s.bend[i] * (level + mean) - s.slope[i] * mean, row)
         if slope != NULL:
-            row_product(k, slope, row, n, 1.0, 0.0, row)
-            row_product(k, <const real *>s.cap_bend + i * n, given, n, 1.0, 0.0, <real *>s.high + i * n)
-            row_product(k, <const real *>s.high + i * n, grad + i * n, n, -1.0, 0.0, <real *>s.high + i * n)
-            row_subtract(k, row, <const real *>s.high + i * n, n, 1.0)
+            for j in range(n):
+                row[j] = slope[j] * row[j] + grad[i * n + j] * (<const real *>s.cap_bend)[i * n + j] * given[j]
 
 
 cdef inline real *place(const Rows *rows, const Block *b, real *room, Py_ssize_t n, Py_ssize_t *stride) noexcept nogil:
@@ -832,6 +849,7 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
         tied = s.stats.ties[i] - 1.0
         s.log_total[i] = tied + s.stats.others[i]
         rounded = s.log_total[i] - tied
+        s.others_rest[i] = s.stats.rest[i]
         s.stats.rest[i] += (tied - (s.log_total[i] - rounded)) + (s.stats.others[i] - rounded)
     k.f64.log1p(s.log_total, s.log_total, s.stats.rest, b.count)
     read_targets(c, s, &b, like)
@@ -1070,6 +1088,7 @@ def loss(cnp.ndarray scores, labels, dense, sparse, weights, str head, double pa
     c.kernels = active
     c.head = head_of(head, parameter)
     c.linear = head == "cross_entropy"
+    c.double_scores = not single
     c.alpha = <double *>data_of(alpha)
     c.smoothing = smoothing
     c.z_loss = z_loss

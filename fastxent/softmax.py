@@ -274,10 +274,10 @@ def softmax_focal_loss(
     >>> logits = np.array([[40, 0], [1, 2]], dtype=np.float32)
     >>> loss, grad = fx.softmax_focal_loss(logits, [0, 0], gamma=0.5, grad=True, reduction="none")
     >>> loss
-    array([8.756511e-27, 1.122837e+00], dtype=float32)
+    array([8.756511e-27, 1.122865e+00], dtype=float32)
     >>> grad
     array([[-1.3134766e-26,  1.3134766e-26],
-           [-7.1943986e-01,  7.1943986e-01]], dtype=float32)
+           [-7.7606183e-01,  7.7606183e-01]], dtype=float32)
 
     Source: Lin et al., "Focal loss for dense object detection" (2017).
     """
@@ -316,7 +316,7 @@ def poly_cross_entropy(logits: Any, targets: Any, *, epsilon: float = 1.0, **opt
     --------
     >>> import fastxent as fx
     >>> fx.poly_cross_entropy([[20.0, 0.0]], [0])
-    4.122307236371066e-09
+    4.122307238504584e-09
 
     Source: Leng et al., "PolyLoss: a polynomial expansion perspective of classification loss functions" (2022).
     """

@@ -655,10 +655,11 @@ static inline f64_capped f64_cap_to(f64v x, const f64_capping *by, int exact) {
     f64v inverse = f64_div(one, down);
     f64v inverse_rest = f64_mul(inverse, f64_sub(f64_remainder(one, inverse, down), f64_mul(inverse, down_rest)));
     f64v first = f64_mul(e, inverse);
-    f64v first_rest = f64_fma(e_rest, inverse, f64_fma(e, inverse_rest, f64_sub(zero, f64_remainder(first, e, inverse))));
+    f64v first_rest =
+        f64_fma(e_rest, inverse, f64_fma(e, inverse_rest, f64_sub(zero, f64_remainder(first, e, inverse))));
     f64v product = f64_mul(first, inverse);
-    f64v product_rest = f64_fma(first_rest, inverse, f64_fma(first, inverse_rest,
-                                                             f64_sub(zero, f64_remainder(product, first, inverse))));
+    f64v product_rest = f64_fma(first_rest, inverse,
+                                f64_fma(first, inverse_rest, f64_sub(zero, f64_remainder(product, first, inverse))));
     product_rest = f64_keep(f64_lt(f64_set(-600), t), product_rest);
     at.slope = f64_mul(f64_set(4), f64_add(product, product_rest));
     at.bend = f64_mul(f64_mul(bend, quotient), at.slope);
@@ -675,8 +676,8 @@ static inline f32_capped f32_cap(f32v x, const f64_capping *by) {
     f64_capped a = f64_cap_to(f32_low(x), by, 0), b = f64_cap_to(f32_high(x), by, 0);
     f32_capped at;
     at.high = f32_join(f64_add(a.high, a.low), f64_add(b.high, b.low));
-    at.low = f32_join(f64_add(f64_sub(a.high, f32_low(at.high)), a.low),
-                      f64_add(f64_sub(b.high, f32_high(at.high)), b.low));
+    at.low =
+        f32_join(f64_add(f64_sub(a.high, f32_low(at.high)), a.low), f64_add(f64_sub(b.high, f32_high(at.high)), b.low));
     at.slope = f32_join(a.slope, b.slope);
     at.bend = f32_join(a.bend, b.bend);
     return at;
@@ -691,15 +692,16 @@ static inline M OP(zero_bytes_part)(const uint8_t *p, ptrdiff_t k) {
 }
 
 /* One row; `capped`, `biased` and `scaled` are constants wherever it is used. */
-static inline void KERNEL(transform_row)(const REAL *x, ptrdiff_t ahead, ptrdiff_t n, const fx_transform *by, int capped,
-                                         int biased, int scaled, const REAL *bias, const REAL *bias_low,
+static inline void KERNEL(transform_row)(const REAL *x, ptrdiff_t ahead, ptrdiff_t n, const fx_transform *by,
+                                         int capped, int biased, int scaled, const REAL *bias, const REAL *bias_low,
                                          const uint8_t *left_out, REAL *high, REAL *low, REAL *slope, REAL *bend,
                                          double *max, double *max_low) {
     double inverse = 2.0 / by->cap;
     f64_capping cap = {f64_set(by->cap), f64_set(inverse),
                        f64_div(f64_remainder(f64_set(2.0), f64_set(inverse), f64_set(by->cap)), f64_set(by->cap))};
     V masked = OP(set)(-INFINITY), zero = OP(set)(0), top = masked, top_low = zero;
-    V scale = OP(set)((REAL)by->scale), scale_low = OP(set)((REAL)(by->scale - (double)(REAL)by->scale + by->scale_rest));
+    V scale = OP(set)((REAL)by->scale),
+      scale_low = OP(set)((REAL)(by->scale - (double)(REAL)by->scale + by->scale_rest));
     for (ptrdiff_t i = 0; i < n; i += LANES) {
         ptrdiff_t k = n - i < LANES ? n - i : LANES;
         __builtin_prefetch((const char *)(x + i) + ahead, 0);
@@ -858,20 +860,22 @@ static void KERNEL(rows_scale)(const REAL *e, ptrdiff_t e_stride, ptrdiff_t rows
     }
 }
 
-/* factor * e * (1 - p) + root |root| e^2, p = inverse * e; the second term if it is `bent`. Only the largest score can have p above 1/2: there 1 - p is the
+/* factor * e * (1 - p) + root |root| e^2, p = inverse * e; the second term if it is `bent`. Only the largest score can have
+   p above 1/2: there p comes from 1 - p, which is the
    given `not_top`; below, the difference of the two products suffers less from the error of p than their product would. */
 typedef struct {
-    V least, inverse, not_top, first, factor, root_least, root;
+    V least, inverse, not_top, first, factor, root_least, root, top_product;
 } OP(curving);
 
-static inline OP(curving)
-    OP(curve_by)(const double *inverse, const double *not_top, const double *factor, const double *root,
-                 ptrdiff_t rows) {
-    REAL least[LANES], inverses[LANES], not_tops[LANES], first[LANES], factors[LANES], root_least[LANES], roots[LANES];
+static inline OP(curving) OP(curve_by)(const double *inverse, const double *not_top, const double *factor,
+                                       const double *root, ptrdiff_t rows) {
+    REAL least[LANES], inverses[LANES], not_tops[LANES], first[LANES], factors[LANES], root_least[LANES], roots[LANES],
+        top_products[LANES];
     for (ptrdiff_t i = 0; i < LANES; ++i) {
         ptrdiff_t k = i < rows ? i : 0;
         least[i] = (REAL)((double)SMALLEST_NORMAL / fabs(factor[k]));
         roots[i] = root ? (REAL)(root[k] * sqrt((double)TWO_TO_BIAS)) : 0;
+        top_products[i] = (REAL)((double)roots[i] * (1.0 - not_top[k]) / inverse[k]);
         root_least[i] = roots[i] == 0 && factor[k] == 0 ? (REAL)INFINITY : 0;
         inverses[i] = (REAL)inverse[k];
         not_tops[i] = (REAL)not_top[k];
@@ -880,7 +884,7 @@ static inline OP(curving)
         factors[i] = (REAL)(tiny ? factor[k] * (double)TWO_TO_BIAS : factor[k]);
     }
     OP(curving) by = {OP(load)(least),   OP(load)(inverses),   OP(load)(not_tops), OP(load)(first),
-                      OP(load)(factors), OP(load)(root_least), OP(load)(roots)};
+                      OP(load)(factors), OP(load)(root_least), OP(load)(roots),    OP(load)(top_products)};
     return by;
 }
 
@@ -888,10 +892,11 @@ static inline V OP(curved)(V e, const OP(curving) *by, int bent) {
     V counted = OP(keep)(OP(ge)(e, bent ? by->root_least : by->least), e);
     V p = OP(mul)(counted, by->inverse);
     V scaled = OP(mul)(bent ? counted : OP(mul)(counted, by->first), by->factor);
-    V h = OP(select)(OP(lt)(OP(set)(0.5), p), OP(mul)(scaled, by->not_top), OP(fnma)(p, scaled, scaled));
+    M above_half = OP(lt)(OP(set)(0.5), p);
+    V h = OP(select)(above_half, OP(mul)(scaled, by->not_top), OP(fnma)(p, scaled, scaled));
     if (!bent) return h;
     /* The sum is what may be too small for a normal number: it stands 2^BIAS times as large until then. */
-    V product = OP(mul)(counted, by->root);
+    V product = OP(select)(above_half, by->top_product, OP(mul)(counted, by->root));
     h = OP(fma)(product, OP(abs)(product), h);
     return OP(mul)(OP(keep)(OP(not_lt)(OP(abs)(h), OP(set)(SMALLEST_NORMAL * TWO_TO_BIAS)), h), by->first);
 }

@@ -304,7 +304,7 @@ def _softmax_loss(
     if reduction != "none":
         by_temperature, temperature_scale = by_temperature.sum(), temperature_scale.sum()
     grad, hess, scale, hess_scale = (
-        np.moveaxis(np.where(unmasked, a, exact(0.0)) * factor[..., None], -1, axis)
+        np.moveaxis(a * factor[..., None], -1, axis)
         for a in (grad * slope, hess, scale * slope, hess_scale)
     )
     return Exact(loss, grad, hess, scale, hess_scale, by_temperature, temperature_scale)

@@ -32,8 +32,8 @@ typedef struct {
 
 /* What one instruction set makes of them. */
 typedef struct {
-    double max[ROWS], max_low[ROWS], ties[ROWS], others[ROWS], rest[ROWS], stored[ROWS], margins[ROWS], margins_rest[ROWS],
-        classes[ROWS];
+    double max[ROWS], max_low[ROWS], ties[ROWS], others[ROWS], rest[ROWS], stored[ROWS], margins[ROWS],
+        margins_rest[ROWS], classes[ROWS];
     REAL e[FX_FEW_SIZE(ROWS, LONGEST + 3)], out[SIZE];
     const REAL *exponentials;
     ptrdiff_t e_stride;
@@ -43,7 +43,7 @@ static NAME(scores) NAME(at);
 static NAME(figures) NAME(got), NAME(wanted);
 
 /* Lower parts, and the largest score of each row. */
-static void NAME(draw_low)(NAME(scores) * at) {
+static void NAME(draw_low)(NAME(scores) *at) {
     for (ptrdiff_t i = 0; i < SIZE; ++i)
         at->low[i] = isfinite(at->x[i]) ? (REAL)ldexp((double)at->x[i] * (uniform() - 0.5), -DIGITS) : 0;
     for (ptrdiff_t i = 0; i < at->rows; ++i) {
@@ -109,7 +109,8 @@ static void NAME(run_expsum)(const KERNELS *kernels, NAME(figures) *to) {
     to->exponentials = e;
     memcpy(to->max, at->max, sizeof to->max);
     memcpy(to->max_low, at->max_low, sizeof to->max_low);
-    kernels->rows_expsum(x, at->paired ? at->low + at->shift : NULL, at->stride, at->rows, at->n, e, to->e_stride, &out);
+    kernels->rows_expsum(x, at->paired ? at->low + at->shift : NULL, at->stride, at->rows, at->n, e, to->e_stride,
+                         &out);
 }
 
 static void NAME(draw_exponentials)(ptrdiff_t n, const KERNELS *ours, const KERNELS *scalar) {
@@ -244,8 +245,7 @@ static void NAME(check_rows_transform)(const KERNELS *ours, const KERNELS *scala
                 NAME(compare)("upper part", n, (double)high[0][j], (double)high[1][j], 0.0);
         }
         NAME(compare_all)("slope", n, slope[0], slope[1]);
-        for (ptrdiff_t j = 0; j < SIZE; ++j)
-            NAME(compare)("bend", n, (double)bend[0][j], (double)bend[1][j], 1.0);
+        for (ptrdiff_t j = 0; j < SIZE; ++j) NAME(compare)("bend", n, (double)bend[0][j], (double)bend[1][j], 1.0);
         for (ptrdiff_t row = 0; row < at->rows; ++row) {
             int usable = 1;
             for (ptrdiff_t j = 0; j < n; ++j) usable &= !isnan(at->x[at->shift + row * at->stride + j]);
@@ -362,8 +362,7 @@ static void NAME(check_row_chain)(const KERNELS *ours, const KERNELS *scalar) {
         ours->row_chain(grad[0] + shift, bent ? hess[0] + shift : NULL, slope + shift, bend + shift, n);
         scalar->row_chain(grad[1] + shift, bent ? hess[1] + shift : NULL, slope + shift, bend + shift, n);
         NAME(compare_all)("gradient", n, grad[0], grad[1]);
-        for (ptrdiff_t j = 0; j < SIZE; ++j)
-            NAME(compare)("curvature", n, (double)hess[0][j], (double)hess[1][j], 1.0);
+        for (ptrdiff_t j = 0; j < SIZE; ++j) NAME(compare)("curvature", n, (double)hess[0][j], (double)hess[1][j], 1.0);
     }
 }
 
