@@ -6,8 +6,6 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from scipy.optimize import brentq
-
 __all__ = ["LARGEST", "SMALLEST", "Temperature", "fit_temperature"]
 
 # Where the search ends if the loss has no minimum. Scores of networks, margins of linear models and log-likelihoods
@@ -49,6 +47,8 @@ def fit_temperature(
     -------
     Temperature
     """
+    from scipy.optimize import brentq  # a quarter of a second, for those who come this far
+
     seen: dict[float, tuple[float, float]] = {}
 
     def slope(log_temperature: float) -> float:
