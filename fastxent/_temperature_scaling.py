@@ -108,7 +108,7 @@ class TemperatureScaling(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         tol = _validate.number("tol", self.tol, 0.0, 1.0)
         max_iter = _validate.count_of("max_iter", self.max_iter)
-        X, y = validate_data(self, X, y, ensure_all_finite=False)
+        X, y = validate_data(self, X, y, dtype=_dtype_of(X), ensure_all_finite=False)
         check_classification_targets(y)
         scores = _validate.float_array("X", X)
         weights = None if sample_weight is None else _validate.weights_of("sample_weight", sample_weight, y.shape)
@@ -116,7 +116,7 @@ class TemperatureScaling(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if not counts.any():
             raise ValueError("sample_weight is zero in every row: there is nothing to fit to")
         _validate.scores_to_fit("X", scores, counts)
-        if scores.shape[1] > 1 and _validate.look_like_probabilities(scores[counts]):
+        if scores.shape[1] > 1 and _validate.look_like_probabilities(scores if counts.all() else scores[counts]):
             raise ValueError(
                 "X holds probabilities (every row is in [0, 1] and adds up to 1), but a temperature divides scores: use"
                 " numpy.log(X)"
@@ -202,7 +202,8 @@ class TemperatureScaling(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _checked(self, X: Any) -> np.ndarray:
         check_is_fitted(self, "temperature_")
-        scores = _validate.float_array("X", validate_data(self, X, reset=False, ensure_all_finite=False))
+        X = validate_data(self, X, reset=False, dtype=_dtype_of(X), ensure_all_finite=False)
+        scores = _validate.float_array("X", X)
         _validate.scores_to_fit("X", scores)
         return scores
 
@@ -241,6 +242,11 @@ class TemperatureScaling(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         # Predictions are those of the scores, whatever is fitted.
         tags.classifier_tags.poor_score = True
         return tags
+
+
+def _dtype_of(X: Any) -> str | None:
+    """What scikit-learn is to convert to: numbers, but for bfloat16, which it takes for bytes."""
+    return None if getattr(getattr(X, "dtype", None), "name", "") == "bfloat16" else "numeric"
 
 
 def _two_columns(scores: np.ndarray) -> np.ndarray:

@@ -435,8 +435,10 @@ def check_sparse_probabilities(value: Any, sparse: Sparse) -> None:
 
 # ---- calibration ---------------------------------------------------------------------------------------------
 
-# How far the sum of a row of probabilities may be from 1: room for float16 and rounded tables.
-_SUM_TOLERANCE = 1e-3
+
+def _sum_tolerance(dtype: np.dtype[Any]) -> float:
+    """How far the sum of a row of probabilities may be from 1: room for float16 and rounded tables, or for bfloat16."""
+    return 1e-2 if dtype.name == "bfloat16" else 1e-3
 
 
 def count_of(name: str, value: Any) -> int:
@@ -477,7 +479,7 @@ def look_like_probabilities(scores: np.ndarray) -> bool:
     """Whether every row is in [0, 1] and adds up to 1, as no scores do."""
     if scores.size == 0 or not (scores.min() >= 0 and scores.max() <= 1):
         return False
-    return bool((np.abs(scores.sum(axis=1, dtype=np.float64) - 1) <= _SUM_TOLERANCE).all())
+    return bool((np.abs(scores.sum(axis=1, dtype=np.float64) - 1) <= _sum_tolerance(scores.dtype)).all())
 
 
 def predictions_of(
@@ -517,7 +519,7 @@ def predictions_of(
         )
     if p.ndim == 2:
         sums = p.sum(axis=1, dtype=np.float64)
-        bad_rows = (np.abs(sums - 1) > _SUM_TOLERANCE) & counts
+        bad_rows = (np.abs(sums - 1) > _sum_tolerance(p.dtype)) & counts
         if bad_rows.any():
             row = int(bad_rows.argmax())
             raise ValueError(

@@ -80,8 +80,8 @@ def reliability_curve(
     TypeError
         Labels that are not integers; arrays of objects, complex numbers, dates; masked arrays.
     ValueError
-        A probability outside [0, 1]; a row that does not add up to one (to 0.001); a label out of range; shapes that do
-        not match; no row that counts.
+        A probability outside [0, 1]; a row that does not add up to one (to 0.001, 0.01 in bfloat16); a label out of
+        range; shapes that do not match; no row that counts.
 
     Examples
     --------

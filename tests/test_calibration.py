@@ -97,7 +97,7 @@ def test_closed_form(margin: float) -> None:
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
 @pytest.mark.parametrize("classes", [2, 3, 10, 300])
 @pytest.mark.parametrize("kind", ["plain", "weighted", "masked"])
-def test_the_exact_derivative_changes_sign_there(kind: str, classes: int, dtype: Any) -> None:
+def test_the_exact_derivative_changes_sign_there(kind: str, classes: int, dtype: Any, isa: str) -> None:
     scores, labels = overconfident(1000, classes, dtype)
     rng = np.random.default_rng(0)
     weights = rng.choice([0.0, 0.5, 3.0], len(scores)) if kind == "weighted" else None
@@ -200,9 +200,23 @@ def test_one_column_is_log_odds() -> None:
 
 
 @needs_sklearn
+def test_bfloat16() -> None:
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    scores, labels = overconfident(500, 5, ml_dtypes.bfloat16)
+    fitted = TemperatureScaling().fit(scores, labels)
+    wide = TemperatureScaling().fit(scores.astype(np.float32), labels)
+    assert fitted.temperature_ == wide.temperature_
+    assert fitted.predict_proba(scores).dtype == np.float32
+    assert (fitted.predict(scores) == wide.predict(scores)).all()
+    p = fx.softmax(scores.astype(np.float64), axis=1)
+    error = expected_calibration_error(p.astype(ml_dtypes.bfloat16), labels)
+    assert error == pytest.approx(expected_calibration_error(p, labels), abs=0.02)
+
+
+@needs_sklearn
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
 def test_what_comes_back(dtype: Any) -> None:
-    scores, labels = overconfident(200, 5, dtype)
+    scores, labels = overconfident(20_000, 5, dtype)
     before = scores.tobytes()
     fitted = TemperatureScaling().fit(scores, labels)
     p, decision = fitted.predict_proba(scores), fitted.decision_function(scores)
