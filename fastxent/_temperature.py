@@ -52,11 +52,11 @@ def fit_temperature(
     seen: dict[float, tuple[float, float]] = {}
 
     def slope(log_temperature: float) -> float:
-        """The derivative with respect to the logarithm of the temperature, but for a factor."""
+        """The derivative by 1/T with its sign turned: of the scalings tried, the one that takes the fewest passes."""
         if log_temperature not in seen:
             temperature = math.exp2(log_temperature)
             loss, derivative = loss_and_slope(temperature)
-            seen[log_temperature] = loss, temperature * derivative
+            seen[log_temperature] = loss, temperature * temperature * derivative
         return seen[log_temperature][1]
 
     def result(log_temperature: float, trouble: str = "") -> Temperature:

@@ -106,7 +106,7 @@ class TemperatureScaling(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         TypeError, ValueError
             Labels that do not fit the columns; probabilities in place of scores; NaN or +inf; a label at -inf.
         """
-        tol = _validate.number("tol", self.tol, 0.0, 1.0)
+        tol = _validate.number("tol", self.tol, 1e-15, 1.0)
         max_iter = _validate.count_of("max_iter", self.max_iter)
         X, y = validate_data(self, X, y, dtype=_dtype_of(X), ensure_all_finite=False)
         check_classification_targets(y)
