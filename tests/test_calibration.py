@@ -142,6 +142,7 @@ def test_a_weight_is_so_many_rows() -> None:
 
 @needs_sklearn
 def test_against_sklearn() -> None:
+    pytest.importorskip("sklearn", minversion="1.8")  # which has method="temperature"
     from sklearn.calibration import CalibratedClassifierCV
     from sklearn.datasets import make_classification
     from sklearn.frozen import FrozenEstimator
