@@ -21,7 +21,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .NOTPARALLEL:
-.PHONY: build demo test docs-test lint format bench check-kernels test-neon test-sanitize clean
+.PHONY: build demo test docs-test docs-plots lint format bench check-kernels test-neon test-sanitize clean
 
 build: $(VENV)/.built
 
@@ -33,6 +33,9 @@ test: $(VENV)/.test
 
 docs-test: $(VENV)/.demo
 	$(BIN)/python tools/run_doctests.py
+
+docs-plots: $(VENV)/.demo
+	$(BIN)/python docs/plot_losses.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -22,12 +22,15 @@ With w the weight of a row (1 without weights) and W the sum of the weights:
 
 Logits must be finite or -inf (a class that is ruled out). A label at -inf has an infinite loss:
 the mean is then infinite, and the number of such rows is reported beside it.
+
+With a temperature T, all figures are those of ``logits / T``; the order of the logits, and so the
+accuracies, are those of the logits as they are. `fit_files` finds the T of the smallest mean loss.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
@@ -35,12 +38,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import fastxent as fx
-from fastxent._array_files import CommandError, open_labels, open_logits, open_weights
+from fastxent import _validate
+from fastxent._array_files import ArrayFile, CommandError, open_labels, open_logits, open_weights
+from fastxent._temperature import Temperature, fit_temperature
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Accumulator", "Metrics", "ReliabilityBin", "evaluate_files"]
+__all__ = ["Accumulator", "Metrics", "ReliabilityBin", "evaluate_files", "fit_files"]
 
 CONFIDENCE_BINS = 15
 TOP_K = 5
@@ -78,6 +83,7 @@ class Metrics:
     counted_rows: int
     weight: float
     classes: int
+    temperature: float
     mean_loss: float
     standard_error: float
     perplexity: float
@@ -152,6 +158,8 @@ class Accumulator:
         Mixes the targets of the loss with the uniform distribution.
     ignore_index : int, optional
         Rows with this integer label do not count.
+    temperature : float
+        Divides the logits.
     names : tuple of str
         What to call logits, labels and weights in a refusal.
     """
@@ -162,12 +170,14 @@ class Accumulator:
         *,
         label_smoothing: float = 0.0,
         ignore_index: int | None = None,
+        temperature: float = 1.0,
         names: tuple[str, str, str] = ("logits", "labels", "weights"),
     ) -> None:
         self.rows = 0
         self._classes = classes
         self._label_smoothing = label_smoothing
         self._ignore_index = ignore_index
+        self._temperature = temperature
         self._logits_name, self._labels_name, self._weights_name = names
         self._top_k = min(TOP_K, classes)
         self._loss = _WeightedMoments()
@@ -237,22 +247,23 @@ class Accumulator:
         index = np.arange(len(logits))
         top = logits.argmax(axis=1)  # NumPy's argmax stops at a NaN, so this finds those too
         self._check_logits(logits, logits[index, top], row_numbers)
+        scores = logits if self._temperature == 1.0 else self._tempered(logits)
 
         error = self._get_scratch("error", logits.shape, logits.dtype)
         if targets.ndim == 1:
             label = targets.astype(np.intp)
             # The gradient of one row's loss is p - y, exact where p is near y.
-            losses, _ = fx.softmax_cross_entropy(logits, label, grad=error, reduction="none")
+            losses, _ = fx.softmax_cross_entropy(scores, label, grad=error, reduction="none")
             if self._label_smoothing:
-                losses = self._smoothed_losses(logits, label)
+                losses = self._smoothed_losses(scores, label)
             correct = top == label
             confidence = error[index, top] + correct.astype(np.float64)
         else:
             targets = np.ascontiguousarray(targets, logits.dtype)
             label = targets.argmax(axis=1)
-            losses = self._smoothed_losses(logits, targets)
+            losses = self._smoothed_losses(scores, targets)
             correct = top == label
-            fx.softmax(logits, axis=1, out=error)
+            fx.softmax(scores, axis=1, out=error)
             confidence = error[index, top].astype(np.float64)
             error -= targets
         self._add_losses(losses.astype(np.float64), weights)
@@ -273,6 +284,12 @@ class Accumulator:
             (self._bin_correct, weights * correct),
         ):
             total += np.bincount(bins, values, minlength=CONFIDENCE_BINS)
+
+    def _tempered(self, logits: NDArray[Any]) -> NDArray[Any]:
+        scores = self._get_scratch("scores", logits.shape, logits.dtype)
+        with np.errstate(over="ignore"):  # to an infinity, which has all the mass
+            np.divide(logits, logits.dtype.type(self._temperature), out=scores)
+        return scores
 
     def _smoothed_losses(self, logits: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any]:
         losses: NDArray[Any] = fx.softmax_cross_entropy(
@@ -315,6 +332,7 @@ class Accumulator:
             counted_rows=self._loss.rows + self._infinite_losses,
             weight=weight,
             classes=self._classes,
+            temperature=self._temperature,
             mean_loss=mean_loss,
             standard_error=self._loss.standard_error() if finite else math.nan,
             perplexity=perplexity,
@@ -410,6 +428,46 @@ class Accumulator:
         )
 
 
+@dataclass(frozen=True)
+class _Files:
+    """Logits, labels and perhaps weights that go together, read side by side in blocks of rows."""
+
+    logits: ArrayFile
+    labels: ArrayFile
+    weights: ArrayFile | None
+    block_rows: int
+
+    @classmethod
+    def open(
+        cls, logits: str, labels: str, weights: str | None, ignore_index: int | None, block_rows: int | None
+    ) -> _Files:
+        logits_file = open_logits(logits)
+        labels_file = open_labels(labels, logits_file)
+        weights_file = None if weights is None else open_weights(weights, logits_file)
+        if ignore_index is not None and len(labels_file.shape) == 2:
+            raise CommandError(f"{labels}: --ignore-index needs integer labels; this is a distribution")
+        if block_rows is None:
+            block_rows = max(1, BLOCK_BYTES // (logits_file.shape[1] * logits_file.dtype.itemsize))
+        return cls(logits_file, labels_file, weights_file, block_rows)
+
+    def blocks(self) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None]]:
+        """Yield the blocks of the three, the last one None without weights."""
+        return zip(
+            self.logits.blocks(self.block_rows),
+            self.labels.blocks(self.block_rows),
+            repeat(None) if self.weights is None else self.weights.blocks(self.block_rows),
+            strict=False,
+        )
+
+    def refuse_probabilities(self, option: str) -> None:
+        """Refuse logits whose first block is made of probabilities."""
+        if _validate.look_like_probabilities(next(self.logits.blocks(self.block_rows))):
+            raise CommandError(
+                f"{self.logits.name}: holds probabilities (rows from 0 to 1 that add up to 1), but {option} "
+                "divides logits; save the logits, or numpy.log of the probabilities"
+            )
+
+
 def evaluate_files(
     logits: str,
     labels: str,
@@ -417,6 +475,7 @@ def evaluate_files(
     weights: str | None = None,
     ignore_index: int | None = None,
     label_smoothing: float = 0.0,
+    temperature: float = 1.0,
     block_rows: int | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> Metrics:
@@ -431,6 +490,8 @@ def evaluate_files(
         Rows with this label do not count.
     label_smoothing : float, from 0 to 1
         Affects the loss and what follows from it, no other figure.
+    temperature : float, above 0
+        Divides the logits.
     block_rows : int, optional
         Rows in memory at a time; by default as many as make a block of 8 MB.
     progress : callable, optional
@@ -446,29 +507,100 @@ def evaluate_files(
         If a file cannot be read, does not fit the others, or holds a value that is out of range.
         The message names file, row and value.
     """
-    logits_file = open_logits(logits)
-    labels_file = open_labels(labels, logits_file)
-    weights_file = None if weights is None else open_weights(weights, logits_file)
-    if ignore_index is not None and len(labels_file.shape) == 2:
-        raise CommandError(f"{labels}: --ignore-index needs integer labels; this is a distribution")
-
-    rows, classes = logits_file.shape
-    if block_rows is None:
-        block_rows = max(1, BLOCK_BYTES // (classes * logits_file.dtype.itemsize))
+    files = _Files.open(logits, labels, weights, ignore_index, block_rows)
+    if temperature != 1.0:
+        files.refuse_probabilities("--temperature")
+    rows, classes = files.logits.shape
     accumulator = Accumulator(
         classes,
         label_smoothing=label_smoothing,
         ignore_index=ignore_index,
+        temperature=temperature,
         names=(logits, labels, weights or "weights"),
     )
-    blocks = zip(
-        logits_file.blocks(block_rows),
-        labels_file.blocks(block_rows),
-        repeat(None) if weights_file is None else weights_file.blocks(block_rows),
-        strict=False,
-    )
-    for logit_block, label_block, weight_block in blocks:
+    for logit_block, label_block, weight_block in files.blocks():
         accumulator.update(logit_block, label_block, weight_block)
         if progress is not None:
             progress(accumulator.rows, rows)
     return accumulator.metrics()
+
+
+def fit_files(
+    logits: str,
+    labels: str,
+    *,
+    weights: str | None = None,
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+    block_rows: int | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> tuple[Metrics, Temperature, Metrics]:
+    """Find the temperature of the smallest mean loss, in some ten passes over the files.
+
+    Parameters
+    ----------
+    logits, labels, weights, ignore_index, label_smoothing, block_rows, progress
+        As `evaluate_files` takes them; the labels are integers. Every pass starts the progress anew.
+
+    Returns
+    -------
+    before : Metrics
+        Of the logits as they are.
+    found : Temperature
+    after : Metrics
+        Of the logits divided by the temperature.
+
+    Raises
+    ------
+    CommandError
+        As `evaluate_files` does; if the labels are distributions, the logits are probabilities, or a
+        label is at -inf, where the loss is infinite at every temperature.
+    """
+    files = _Files.open(logits, labels, weights, ignore_index, block_rows)
+    if len(files.labels.shape) == 2:
+        raise CommandError(f"{labels}: --fit-temperature needs integer labels; this is a distribution")
+    files.refuse_probabilities("--fit-temperature")
+
+    def evaluate(temperature: float) -> Metrics:
+        return evaluate_files(
+            logits,
+            labels,
+            weights=weights,
+            ignore_index=ignore_index,
+            label_smoothing=label_smoothing,
+            temperature=temperature,
+            block_rows=block_rows,
+            progress=progress,
+        )
+
+    before = evaluate(1.0)
+    if before.infinite_losses:
+        raise CommandError(
+            f"{logits}: {before.infinite_losses} row{'s have' if before.infinite_losses > 1 else ' has'} -inf at the "
+            "label, an infinite loss at every temperature; correct the label, or give it weight 0"
+        )
+    # Weights as large as 1e100 may be given: on average they are 1 here.
+    mean_weight = before.weight / before.counted_rows
+
+    def loss_and_slope(temperature: float) -> tuple[float, float]:
+        options: dict[str, Any] = {
+            "ignore_index": ignore_index,
+            "label_smoothing": label_smoothing,
+            "temperature": temperature,
+            "temperature_grad": True,
+            "reduction": "sum",
+        }
+        done = 0
+        loss = slope = 0.0
+        for logit_block, label_block, weight_block in files.blocks():
+            block_weights = None if weight_block is None else weight_block / mean_weight
+            sums: Any = fx.softmax_cross_entropy(logit_block, label_block, sample_weight=block_weights, **options)
+            loss += sums[0]
+            slope += sums[1]
+            done += len(logit_block)
+            if progress is not None:
+                progress(done, before.rows)
+        return loss / before.counted_rows, slope / before.counted_rows
+
+    found = fit_temperature(loss_and_slope)
+    return before, found, evaluate(found.value)

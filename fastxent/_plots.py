@@ -107,14 +107,20 @@ def draw_loss_histogram(axes: Axes, metrics: Metrics) -> None:
     axes.set_axisbelow(True)
 
 
-def metrics_figure(metrics: Metrics) -> Figure:
-    """Return the two drawings side by side."""
+def metrics_figure(metrics: Metrics, fitted: Metrics | None = None) -> Figure:
+    """Return reliability and losses side by side, with the reliability at a fitted temperature between them."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 4.4), dpi=150, layout="constrained")
-    left, right = figure.subplots(1, 2)
-    draw_reliability(left, metrics)
-    draw_loss_histogram(right, metrics)
+    sides = [metrics] if fitted is None else [metrics, fitted]
+    figure = Figure(figsize=(5 + 5 * len(sides), 4.4), dpi=150, layout="constrained")
+    *reliabilities, losses = figure.subplots(1, 1 + len(sides))
+    for axes, side in zip(reliabilities, sides, strict=True):
+        draw_reliability(axes, side)
+        if fitted is not None:
+            axes.set_title(f"{axes.get_title()} at temperature {side.temperature:.4g}")
+    draw_loss_histogram(losses, sides[-1])
+    if fitted is not None:
+        losses.set_title(f"{losses.get_title()} at temperature {fitted.temperature:.4g}")
     return figure
 
 

@@ -400,6 +400,104 @@ def check_range(name: str, array: np.ndarray, low: float, high: float, rule: str
             raise ValueError(f"{name}[{where}] is {block[at]}: {rule}")
 
 
+# ---- calibration ---------------------------------------------------------------------------------------------
+
+
+def _sum_tolerance(dtype: np.dtype[Any]) -> float:
+    """How far the sum of a row of probabilities may be from 1: room for float16 and rounded tables, or for bfloat16."""
+    return 1e-2 if dtype.name == "bfloat16" else 1e-3
+
+
+def count_of(name: str, value: Any) -> int:
+    """A whole number of at least 1."""
+    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} is {value!r}: give a whole number of at least 1")
+    count = int(value.__index__())
+    if count < 1:
+        raise ValueError(f"{name} is {count}: give a whole number of at least 1")
+    return count
+
+
+def choice_of(name: str, value: Any, choices: tuple[str, ...]) -> str:
+    """One of a few words."""
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name} is {value!r}: give {', '.join(choices[:-1])} or {choices[-1]}")
+    return value
+
+
+def scores_to_fit(name: str, scores: np.ndarray, counts: np.ndarray | None = None) -> None:
+    """Refuse NaN, +inf and rows of nothing but -inf, among the rows that count."""
+    top = scores.max(axis=1)  # NaN where there is one
+    bad = ~(np.abs(top) < np.inf)
+    if counts is not None:
+        bad &= counts
+    if not bad.any():
+        return
+    row = int(bad.argmax())
+    if top[row] == -np.inf:
+        raise ValueError(f"{name}[{row}] is -inf in every column: leave one class possible")
+    column = int(np.flatnonzero(np.isnan(scores[row]) | (scores[row] == np.inf))[0])
+    raise ValueError(
+        f"{name}[{row}, {column}] is {scores[row, column]}: scores are finite, or -inf for a class that is left out"
+    )
+
+
+def look_like_probabilities(scores: np.ndarray) -> bool:
+    """Whether every row is in [0, 1] and adds up to 1, as no scores do."""
+    if scores.size == 0 or not (scores.min() >= 0 and scores.max() <= 1):
+        return False
+    return bool((np.abs(scores.sum(axis=1, dtype=np.float64) - 1) <= _sum_tolerance(scores.dtype)).all())
+
+
+def predictions_of(
+    probabilities: Any, labels: Any, sample_weight: Any
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Probabilities (n, C) or (n,), labels and weights of the rows that count; weights are None if all are 1."""
+    p = float_array("probabilities", probabilities)
+    if p.ndim not in (1, 2) or p.shape[1:] == (1,):
+        raise ValueError(
+            f"probabilities have shape {p.shape}: give (n, C) with a column for each class, or (n,) of class 1"
+        )
+    rows = p.shape[:1]
+    classes = p.shape[1] if p.ndim == 2 else 2
+    y = real_array("labels", labels)
+    if y.shape != rows:
+        raise ValueError(f"labels have shape {y.shape}, probabilities {p.shape}: give one label a row, {rows}")
+    if y.dtype.kind not in ("iu" if p.ndim == 2 else "iub"):
+        raise TypeError(f"labels have dtype {y.dtype}, but labels are integers: use labels.astype(numpy.int64)")
+    weights = moderate(weights_of("sample_weight", sample_weight, rows))
+
+    bad = (y < 0) | (y >= classes)
+    if bad.any():
+        row = int(bad.argmax())
+        raise ValueError(f"labels[{row}] is {y[row]}, but the classes are 0 to {classes - 1}: mend the label")
+    counts = np.ones(rows, np.bool_) if weights is None else weights > 0
+    if not counts.any():
+        raise ValueError("no row counts: there are no probabilities, or sample_weight is 0 in every row")
+
+    bad = ~((p >= 0) & (p <= 1))  # also true where a NaN is
+    bad_rows = (bad if p.ndim == 1 else bad.any(axis=1)) & counts
+    if bad_rows.any():
+        row = int(bad_rows.argmax())
+        where = (row,) if p.ndim == 1 else (row, int(bad[row].argmax()))
+        raise ValueError(
+            f"probabilities[{', '.join(map(str, where))}] is {p[where]}, outside [0, 1]: these look like scores, use"
+            f" fastxent.{'expit' if p.ndim == 1 else 'softmax'} first"
+        )
+    if p.ndim == 2:
+        sums = p.sum(axis=1, dtype=np.float64)
+        bad_rows = (np.abs(sums - 1) > _sum_tolerance(p.dtype)) & counts
+        if bad_rows.any():
+            row = int(bad_rows.argmax())
+            raise ValueError(
+                f"probabilities[{row}] adds up to {sums[row]:.6g}, not 1: divide each row by its sum, or measure"
+                " independent outcomes a column at a time"
+            )
+    if counts.all():
+        return p, y, weights
+    return p[counts], y[counts], None if weights is None else weights[counts]
+
+
 # ---- targets -------------------------------------------------------------------------------------------------
 
 

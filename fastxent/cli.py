@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import fastxent as fx
 from fastxent._array_files import CommandError
-from fastxent._evaluate import Metrics, evaluate_files
+from fastxent._evaluate import Metrics, evaluate_files, fit_files
 from fastxent._plots import demo_figure, metrics_figure
 
 if TYPE_CHECKING:
@@ -96,9 +96,12 @@ def _parser() -> argparse.ArgumentParser:
         help="loss, accuracy and calibration of logits in a file, of any size",
         description="Evaluate logits (n, C) against labels: mean loss with its standard error, "
         "perplexity, accuracy, top-5 accuracy, Brier score and expected calibration error. Files "
-        "are streamed; rows are counted from 0.",
+        "are streamed; rows are counted from 0. A temperature divides the logits: fitted on held-out "
+        "rows, it calibrates the probabilities and leaves every prediction as it is.",
         epilog="Ties: of equal logits the first class is the prediction; the label is in the top "
-        "5 if fewer than 5 classes are strictly larger. Calibration error: 15 bins of equal width.",
+        "5 if fewer than 5 classes are strictly larger. Calibration error: 15 bins of equal width. A "
+        "temperature is best fitted on some rows and measured on others: --fit-temperature there, "
+        "--temperature here.",
     )
     files = ".npy, or .npz with one array, or FILE.npz:NAME"
     evaluate.add_argument("logits", metavar="LOGITS", help=f"(n, C) floats; {files}")
@@ -111,6 +114,15 @@ def _parser() -> argparse.ArgumentParser:
         default=0.0,
         metavar="E",
         help="mix the targets of the loss with the uniform distribution (0 to 1)",
+    )
+    temperature = evaluate.add_mutually_exclusive_group()
+    temperature.add_argument(
+        "--temperature", type=_positive_number, default=1.0, metavar="T", help="divide the logits by this number"
+    )
+    temperature.add_argument(
+        "--fit-temperature",
+        action="store_true",
+        help="find the temperature of the smallest mean loss, and show all figures with and without",
     )
     evaluate.add_argument("--json", action="store_true", help="print JSON and nothing else")
     evaluate.add_argument("--plot", metavar="FILE", help="draw reliability and losses (.png, .pdf, .svg)")
@@ -143,6 +155,13 @@ def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return value
+
+
+def _positive_number(text: str) -> float:
+    value = float(text)
+    if not 0.0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a finite number above 0")
     return value
 
 
@@ -198,24 +217,32 @@ def _run_evaluate(arguments: argparse.Namespace) -> None:
     if arguments.plot is not None:
         _check_drawable("--plot", arguments.plot)
 
-    with _progress("evaluating") as show:
-        metrics = evaluate_files(
-            arguments.logits,
-            arguments.labels,
-            weights=arguments.weights,
-            ignore_index=arguments.ignore_index,
-            label_smoothing=arguments.label_smoothing,
-            block_rows=arguments.block_rows,
-            progress=lambda done, rows: show(done, rows, f"{done:,} of {rows:,} rows"),
-        )
+    options: dict[str, Any] = {
+        "weights": arguments.weights,
+        "ignore_index": arguments.ignore_index,
+        "label_smoothing": arguments.label_smoothing,
+        "block_rows": arguments.block_rows,
+    }
+    found = fitted = None
+    with _progress("fitting" if arguments.fit_temperature else "evaluating") as show:
+        options["progress"] = lambda done, rows: show(done, rows, f"{done:,} of {rows:,} rows")
+        if arguments.fit_temperature:
+            metrics, found, fitted = fit_files(arguments.logits, arguments.labels, **options)
+        else:
+            metrics = evaluate_files(arguments.logits, arguments.labels, temperature=arguments.temperature, **options)
     if arguments.plot is not None:
-        _save(metrics_figure(metrics), "--plot", arguments.plot)
+        _save(metrics_figure(metrics, fitted), "--plot", arguments.plot)
     if arguments.json:
-        _print_json(_metrics_json(metrics))
+        report = _metrics_json(metrics)
+        if found is not None and fitted is not None:
+            report["fitted"] = {**_metrics_json(fitted), "passes": found.passes, "trouble": found.trouble or None}
+        _print_json(report)
         return
     console = _console()
     _say(console, f"{arguments.logits} against {arguments.labels}")
-    console.print(_metrics_table(metrics, arguments))
+    console.print(_metrics_table(metrics, fitted, arguments))
+    if found is not None and found.trouble:
+        _say(console, f"No best temperature: {found.trouble}")
     if arguments.plot is not None:
         _say(console, f"wrote {os.path.abspath(arguments.plot)}")
 
@@ -226,35 +253,45 @@ def _metrics_json(metrics: Metrics) -> dict[str, Any]:
     return values
 
 
-def _metrics_table(metrics: Metrics, arguments: argparse.Namespace) -> Table:
-    table = _table("", "value", "")
+def _metrics_table(metrics: Metrics, fitted: Metrics | None, arguments: argparse.Namespace) -> Table:
+    """Return the figures, with a second column for those at the fitted temperature."""
+    sides = [metrics] if fitted is None else [metrics, fitted]
+    table = _table("", "value", "") if fitted is None else _table("", "as given", "fitted", "")
+
+    def add(name: str, text: Callable[[Metrics], str], note: str = "") -> None:
+        table.add_row(name, *(text(side) for side in sides), note)
 
     def percent(share: float) -> str:
         return f"{100 * share:.3f} %"
 
     left_out = metrics.rows - metrics.counted_rows
-    table.add_row("rows", f"{metrics.rows:,}", f"{left_out:,} left out" if left_out else "")
+    add("rows", lambda side: f"{side.rows:,}", f"{left_out:,} left out" if left_out else "")
     if arguments.weights is not None:
-        table.add_row("weight", f"{metrics.weight:,.6g}", f"sum of {arguments.weights}")
-    table.add_row("classes", f"{metrics.classes:,}")
+        add("weight", lambda side: f"{side.weight:,.6g}", f"sum of {arguments.weights}")
+    add("classes", lambda side: f"{side.classes:,}")
+    if fitted is not None or metrics.temperature != 1.0:
+        add("temperature", lambda side: f"{side.temperature:.7g}", "divides the logits")
     smoothing = arguments.label_smoothing
-    table.add_row(
+    add(
         "mean loss",
-        f"{metrics.mean_loss:.7g}",
+        lambda side: f"{side.mean_loss:.7g}",
         f"nats, label smoothing {smoothing:g}" if smoothing else "nats",
     )
     if metrics.infinite_losses:
-        table.add_row("infinite losses", f"{metrics.infinite_losses:,}", "rows, label at -inf")
+        add("infinite losses", lambda side: f"{side.infinite_losses:,}", "rows, label at -inf")
     else:
-        error = metrics.standard_error
-        table.add_row("standard error", f"{error:.2g}" if math.isfinite(error) else "-", "of the mean loss")
-    table.add_row("perplexity", f"{metrics.perplexity:,.6g}", "exp(mean loss)")
-    table.add_row("accuracy", percent(metrics.accuracy))
-    table.add_row(f"top-{metrics.top_k} accuracy", percent(metrics.top_k_accuracy))
-    table.add_row("Brier score", f"{metrics.brier_score:.6g}", "summed over classes, 0 to 2")
-    table.add_row(
+        add(
+            "standard error",
+            lambda side: f"{side.standard_error:.2g}" if math.isfinite(side.standard_error) else "-",
+            "of the mean loss",
+        )
+    add("perplexity", lambda side: f"{side.perplexity:,.6g}", "exp(mean loss)")
+    add("accuracy", lambda side: percent(side.accuracy))
+    add(f"top-{metrics.top_k} accuracy", lambda side: percent(side.top_k_accuracy))
+    add("Brier score", lambda side: f"{side.brier_score:.6g}", "summed over classes, 0 to 2")
+    add(
         "calibration error",
-        percent(metrics.expected_calibration_error),
+        lambda side: percent(side.expected_calibration_error),
         f"{len(metrics.reliability)} bins of the largest probability",
     )
     return table

@@ -19,7 +19,8 @@ import pytest
 
 from fastxent import cli
 from fastxent._array_files import CommandError
-from fastxent._evaluate import Accumulator, Metrics, evaluate_files
+from fastxent._evaluate import Accumulator, Metrics, evaluate_files, fit_files
+from fastxent._temperature import SMALLEST
 
 needs_rich = pytest.mark.skipif(not importlib.util.find_spec("rich"), reason="needs rich")
 needs_extras = pytest.mark.skipif(
@@ -48,13 +49,14 @@ def reference(
     targets: np.ndarray,
     weights: np.ndarray | None = None,
     smoothing: float = 0.0,
+    temperature: float = 1.0,
 ) -> dict[str, float]:
     n, classes = logits.shape
     w = np.ones(n, np.longdouble) if weights is None else weights.astype(np.longdouble)
     total = w.sum()
     loss = np.zeros(n, np.longdouble)
     correct, in_top, brier, confidence = (np.zeros(n) for _ in range(4))
-    for i, row in enumerate(logits.astype(np.longdouble)):
+    for i, row in enumerate(logits.astype(np.longdouble) / np.longdouble(temperature)):
         if targets.ndim == 1:
             y = np.zeros(classes, np.longdouble)
             y[targets[i]] = 1
@@ -305,6 +307,44 @@ def test_infinite_loss_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture
     assert report["infinite_losses"] == 1
 
 
+@pytest.mark.parametrize("targets", ["labels", "distribution"])
+@pytest.mark.parametrize("dtype", ["f8", "f4", "f2"])
+def test_figures_at_a_temperature(tmp_path: Path, dtype: str, targets: str) -> None:
+    logits, labels = make_data(200, 7, dtype)
+    y = labels if targets == "labels" else make_distribution(200, 7)
+    metrics = evaluate_files(
+        save(tmp_path, "z.npy", logits), save(tmp_path, "y.npy", y), temperature=1.7, label_smoothing=0.1, block_rows=64
+    )
+    assert metrics.temperature == 1.7
+    assert_figures(metrics, reference(logits, y, smoothing=0.1, temperature=1.7), 1e-12 if dtype == "f8" else 2e-6)
+
+
+@pytest.mark.parametrize("dtype", ["f8", "f4", "f2"])
+@pytest.mark.parametrize(("weighted", "smoothing"), [(False, 0.0), (True, 0.0), (True, 0.3)])
+def test_fitted_temperature_is_the_minimum(tmp_path: Path, weighted: bool, smoothing: float, dtype: str) -> None:
+    logits, labels = make_data(600, 5, dtype)
+    labels[::7] = -1
+    weights = 1e90 * np.random.default_rng(6).random(600) if weighted else None
+    counts = labels >= 0
+    known = (logits[counts], labels[counts], None if weights is None else weights[counts], smoothing)
+    logits[~counts] = np.nan
+    z, y = save(tmp_path, "z.npy", logits), save(tmp_path, "y.npy", labels)
+    w = None if weights is None else save(tmp_path, "w.npy", weights)
+    options: dict[str, Any] = {"weights": w, "ignore_index": -1, "label_smoothing": smoothing}
+    before, found, after = fit_files(z, y, **options)
+    assert before == evaluate_files(z, y, **options)
+    assert after == evaluate_files(z, y, temperature=found.value, **options)
+    assert found.trouble == ""
+    assert after.temperature == found.value != 1.0
+    assert after.mean_loss == pytest.approx(found.loss, rel=1e-12 if dtype == "f8" else 1e-6)
+    assert_figures(after, reference(*known, temperature=found.value), 1e-12 if dtype == "f8" else 2e-6)
+    least = reference(*known, temperature=found.value)["mean_loss"]
+    for factor in (0.999, 1.001):
+        assert reference(*known, temperature=factor * found.value)["mean_loss"] > least
+    split = fit_files(z, y, block_rows=37, **options)[1]
+    assert split.value == pytest.approx(found.value, rel=1e-6)
+
+
 def test_progress_ends_at_the_last_row(tmp_path: Path) -> None:
     logits, labels = make_data(100, 3, "f4")
     calls: list[tuple[int, int]] = []
@@ -504,6 +544,34 @@ REFUSALS: dict[str, tuple[dict[str, np.ndarray], str, list[str]]] = {
         "z.npy y.npy --weights bad.npy",
         ["y.npy", "no row counts"],
     ),
+    "temperature of distributions": (
+        {"bad": DISTRIBUTION},
+        "z.npy bad.npy --fit-temperature",
+        ["bad.npy", "--fit-temperature", "integer labels"],
+    ),
+    "temperature of probabilities": (
+        {"bad": DISTRIBUTION},
+        "bad.npy y.npy --fit-temperature",
+        ["bad.npy", "probabilities", "--fit-temperature", "numpy.log"],
+    ),
+    "probabilities at a temperature": (
+        {"bad": DISTRIBUTION.astype("f2")},
+        "bad.npy y.npy --temperature 2",
+        ["bad.npy", "probabilities", "--temperature", "numpy.log"],
+    ),
+    "temperature with a label at -inf": (
+        {"bad": changed(LOGITS, (3, LABELS[3]), -np.inf)},
+        "bad.npy y.npy --fit-temperature",
+        ["bad.npy", "1 row ", "-inf", "weight 0"],
+    ),
+    "NaN logit and temperature": (
+        {"bad": changed(LOGITS, (38, 2), np.nan)},
+        "bad.npy y.npy --fit-temperature",
+        ["bad.npy", "row 38", "column 2", "nan"],
+    ),
+    "two temperatures": ({}, "z.npy y.npy --temperature 2 --fit-temperature", ["--temperature", "--fit-temperature"]),
+    "temperature zero": ({}, "z.npy y.npy --temperature 0", ["--temperature", "0 is not", "above 0"]),
+    "temperature infinite": ({}, "z.npy y.npy --temperature inf", ["--temperature", "inf is not"]),
     "smoothing too large": ({}, "z.npy y.npy --label-smoothing 1.5", ["1.5", "0 to 1"]),
     "smoothing NaN": ({}, "z.npy y.npy --label-smoothing nan", ["nan", "0 to 1"]),
     "no rows in a block": ({}, "z.npy y.npy --block-rows 0", ["--block-rows"]),
@@ -696,11 +764,57 @@ def test_table(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert text in out
 
 
+def test_fitted_temperature_in_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ("evaluate", "z.npy", "y.npy", "--json")
+    given = json.loads(run(capsys, *command)[1])
+    status, out, err = run(capsys, *command, "--fit-temperature")
+    assert (status, err) == (0, "")
+    report = json.loads(out)
+    fitted = report.pop("fitted")
+    assert report == given
+    assert (given["temperature"], fitted.pop("trouble")) == (1.0, None)
+    assert fitted.pop("passes") > 2
+    assert fitted["mean_loss"] < given["mean_loss"]
+    assert fitted["accuracy"] == given["accuracy"]
+    again = json.loads(run(capsys, *command, "--temperature", repr(fitted["temperature"]))[1])
+    assert again == fitted
+
+
+def test_fitted_temperature_at_the_end_of_the_search(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save(folder, "easy.npy", LOGITS.argmax(axis=1))
+    report = json.loads(run(capsys, "evaluate", "z.npy", "easy.npy", "--fit-temperature", "--json")[1])
+    assert report["fitted"]["temperature"] == SMALLEST
+    assert report["fitted"]["mean_loss"] == 0.0
+    assert "smallest temperature" in report["fitted"]["trouble"]
+
+
+@needs_rich
+def test_fitted_temperature_in_the_table(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before, found, after = fit_files("z.npy", "y.npy")
+    status, out, err = run(capsys, "evaluate", "z.npy", "y.npy", "--fit-temperature")
+    assert (status, err) == (0, "")
+    for text in (
+        "as given",
+        "fitted",
+        f"{found.value:.7g}",
+        f"{before.mean_loss:.7g}",
+        f"{after.mean_loss:.7g}",
+        f"{100 * before.expected_calibration_error:.3f} %",
+        f"{100 * after.expected_calibration_error:.3f} %",
+    ):
+        assert text in out
+    assert "No best temperature" not in out
+    save(folder, "easy.npy", LOGITS.argmax(axis=1))
+    assert "No best temperature" in run(capsys, "evaluate", "z.npy", "easy.npy", "--fit-temperature")[1]
+    assert "temperature" in run(capsys, "evaluate", "z.npy", "y.npy", "--temperature", "2")[1]
+
+
 @needs_extras
+@pytest.mark.parametrize("options", [[], ["--fit-temperature"]])
 @pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
-def test_plot(folder: Path, capsys: pytest.CaptureFixture[str], kind: str) -> None:
+def test_plot(folder: Path, capsys: pytest.CaptureFixture[str], kind: str, options: list[str]) -> None:
     before = set(contents(folder))
-    status, out, err = run(capsys, "evaluate", "z.npy", "y.npy", "--plot", f"plot.{kind}")
+    status, out, err = run(capsys, "evaluate", "z.npy", "y.npy", "--plot", f"plot.{kind}", *options)
     assert (status, err) == (0, "")
     assert f"wrote {folder / 'plot'}.{kind}" in out
     assert set(contents(folder)) == before | {f"plot.{kind}"}

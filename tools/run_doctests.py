@@ -1,4 +1,4 @@
-"""Run the examples in the docstrings of the installed fastxent, and those in README.md.
+"""Run the examples in the docstrings of the installed fastxent, and those in README.md and docs/*.md.
 
 Extension modules are among them, which ``pytest --doctest-modules`` passes over. This folder, not the checkout, is
 where Python looks first, so ``fastxent`` is the package that was built.
@@ -16,7 +16,8 @@ from pathlib import Path
 
 import fastxent
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+CHECKOUT = Path(__file__).resolve().parents[1]
+PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
 
 
 def main() -> int:
@@ -31,14 +32,16 @@ def main() -> int:
                 print(f"{module.__name__}: {result.attempted} examples")
             failed += result.failed
             attempted += result.attempted
-        result = doctest.testfile(str(README), module_relative=False, encoding="utf-8")
-        print(f"{README.name}: {result.attempted} examples")
-        os.chdir(README.parent)
-    failed += result.failed
-    attempted += result.attempted
+        in_docstrings = attempted
+        for page in PAGES:
+            result = doctest.testfile(str(page), module_relative=False, encoding="utf-8", optionflags=doctest.ELLIPSIS)
+            print(f"{page.name}: {result.attempted} examples")
+            failed += result.failed
+            attempted += result.attempted
+        os.chdir(CHECKOUT)
     print(f"{attempted} examples, {failed} failed, with fastxent from {Path(fastxent.__file__).parent}")
     # None at all would mean that they were not found.
-    return failed > 0 or result.attempted == 0 or attempted == result.attempted
+    return failed > 0 or in_docstrings == 0 or attempted == in_docstrings
 
 
 if __name__ == "__main__":
