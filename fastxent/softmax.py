@@ -274,9 +274,9 @@ def softmax_focal_loss(
     >>> logits = np.array([[40, 0], [1, 2]], dtype=np.float32)
     >>> loss, grad = fx.softmax_focal_loss(logits, [0, 0], gamma=0.5, grad=True, reduction="none")
     >>> loss
-    array([8.756511e-27, 1.122865e+00], dtype=float32)
+    array([8.7565109e-27, 1.1228645e+00], dtype=float32)
     >>> grad
-    array([[-1.3134766e-26,  1.3134766e-26],
+    array([[-1.3134767e-26,  1.3134767e-26],
            [-7.7606183e-01,  7.7606183e-01]], dtype=float32)
 
     Source: Lin et al., "Focal loss for dense object detection" (2017).
