@@ -467,7 +467,7 @@ cdef void raise_classes(const Call *c, const wide *nll, const wide *p, const wid
 cdef Sums spread(const Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row, const real *x, const real *low, real *soft,
                  real *curve, extended scale, extended curve_scale, wide *like) noexcept nogil:
     """The head for every class of a row: the row's sums, its gradient in `soft`, the Hessian's diagonal in `curve`."""
-    cdef Py_ssize_t j, n = c.classes
+    cdef Py_ssize_t j, top = -1, n = c.classes
     cdef wide *target = <wide *>s.elements
     cdef wide *nll = target + n
     cdef wide *p = nll + n
@@ -492,10 +492,11 @@ cdef Sums spread(const Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row, const 
             power[j] = weight * at[2]
         else:
             power[j] = 0
-        if p[j] > 0.5:
-            top_bend = power[j]
+        if p[j] > 0.5 and top < 0:
+            top = j
         else:
             bend += power[j]
+    top_bend = power[top] if top >= 0 else 0
     sums.value = value
     sums.slope = slope
     sums.bend = bend + top_bend
@@ -509,7 +510,7 @@ cdef Sums spread(const Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row, const 
     if c.has_hess:
         for j in range(n):
             # The bend of the others, which for the largest score would cancel.
-            others = bend if p[j] > 0.5 else bend + top_bend - power[j]
+            others = bend if j == top else bend + top_bend - power[j]
             at[0] = z_slope * p[j] * not_p[j] + (others + z_bend) * p[j] * p[j] + power[j] * not_p[j] * not_p[j]
             curve[j] = <real>(<wide>curve_scale * at[0])
     return sums

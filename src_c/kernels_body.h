@@ -320,11 +320,24 @@ static inline V OP(load_some)(const REAL *p, ptrdiff_t k, REAL fill) {
     return k == LANES ? OP(load)(p) : OP(load_part)(p, k, fill);
 }
 
+/* What is counted of a row beside the sum: exponentials other than the top one if they are set apart; scores above -inf and
+   their margins if those of -inf are marked. */
+typedef struct {
+    ptrdiff_t others, present;
+    SUM margins;
+} OP(tally);
+
 /* Exponentials of k scores: stored, and added to the sum. */
 static inline SUM OP(expsum_step)(SUM sum, const REAL *x, const REAL *low, REAL *e, ptrdiff_t k,
-                                  const OP(reference) *to, V top, OP(mode) mode, ptrdiff_t *others) {
+                                  const OP(reference) *to, V top, OP(mode) mode, OP(tally) *tally) {
     V score = OP(load_some)(x, k, -INFINITY), score_low = mode.paired ? OP(load_some)(low, k, 0) : OP(set)(0);
     V rest, value = OP(exp_relative)(score, score_low, to, mode, &rest);
+    if (mode.marked) {
+        M present = OP(ne)(score, OP(set)(-INFINITY));
+        tally->present += OP(count)(present);
+        V lost, below = OP(below)(to->max, score, OP(sub)(score_low, to->max_low), mode.paired, &lost);
+        tally->margins = OP(sum_add_exact)(tally->margins, OP(keep)(present, below), OP(keep)(present, lost));
+    }
     if (e) {
         V stored = mode.marked ? OP(mark_masked)(score, value) : value;
         if (k == LANES)
@@ -334,7 +347,7 @@ static inline SUM OP(expsum_step)(SUM sum, const REAL *x, const REAL *low, REAL 
     }
     if (!mode.apart) return OP(sum_add_both)(sum, value, rest, mode.brief);
     M other = OP(ne)(value, top);
-    *others += OP(count)(other);
+    tally->others += OP(count)(other);
     return OP(sum_add_both)(sum, OP(keep)(other, value), OP(keep)(other, rest), mode.brief);
 }
 
@@ -350,19 +363,24 @@ static inline void KERNEL(expsum_row)(const OP(row) *at, const OP(reference) *to
     const REAL *x = at->x;
     REAL *e = at->e, shift[LANES];
     SUM sum = OP(sum_zero)();
-    ptrdiff_t i = 0, vectors = 0, others = 0, n = at->n;
+    OP(tally) tally = {0, 0, OP(sum_zero)()};
+    ptrdiff_t i = 0, vectors = 0, n = at->n;
     for (; i + LANES <= n; i += LANES, ++vectors) {
         /* The next row comes from memory while this one is computed: half again as fast on two threads. */
         if (!mode.paired) __builtin_prefetch((const char *)(x + i) + at->ahead, 0);
         if (e) __builtin_prefetch((const char *)(e + i) + at->e_ahead, 1);
-        sum = OP(expsum_step)(sum, x + i, at->low + i, e ? e + i : NULL, LANES, to, top, mode, &others);
+        sum = OP(expsum_step)(sum, x + i, at->low + i, e ? e + i : NULL, LANES, to, top, mode, &tally);
     }
     if (i < n) {
-        sum = OP(expsum_step)(sum, x + i, at->low + i, e ? e + i : NULL, n - i, to, top, mode, &others);
+        sum = OP(expsum_step)(sum, x + i, at->low + i, e ? e + i : NULL, n - i, to, top, mode, &tally);
         ++vectors;
     }
     OP(store)(shift, to->shift);
-    out->ties[row] = mode.apart ? (double)(vectors * LANES - others) : 1.0;
+    out->ties[row] = mode.apart ? (double)(vectors * LANES - tally.others) : 1.0;
+    if (mode.marked) {
+        out->margins[row] = OP(sum_total)(tally.margins, &out->margins_rest[row]);
+        out->classes[row] = (double)tally.present;
+    }
     out->others[row] = OP(sum_total)(sum, &out->rest[row]);
     out->stored[row] = (double)shift[0];
 }
@@ -373,6 +391,7 @@ static void KERNEL(sum_apart)(const REAL *e, ptrdiff_t n, V top, const fx_rows *
     ptrdiff_t others = 0, vectors = 0;
     for (ptrdiff_t i = 0; i < n; i += LANES, ++vectors) {
         V value = OP(load_part)(e + i, n - i < LANES ? n - i : LANES, 0);
+        value = OP(keep)(OP(not_lt)(value, OP(set)(0)), value);
         M other = OP(ne)(value, top);
         others += OP(count)(other);
         sum = OP(sum_add)(sum, OP(keep)(other, value));
@@ -381,20 +400,22 @@ static void KERNEL(sum_apart)(const REAL *e, ptrdiff_t n, V top, const fx_rows *
     out->others[row] = OP(sum_total)(sum, &out->rest[row]);
 }
 
-/* A row without marks. The double that holds a sum of floats has digits to spare: the top one is taken out
+/* The double that holds a sum of floats has digits to spare: the top one is taken out
    afterwards, which is a tenth faster, unless what remains is so small that the sum's rounding would show. */
-static inline void KERNEL(expsum_unmarked)(const OP(row) *at, const OP(reference) *to, int plain, int paired, int brief,
-                                           const fx_rows *out, ptrdiff_t row) {
-    OP(mode) whole = {plain, paired, 0, 0, brief}, apart = {plain, paired, 1, 0, brief};
+static inline void KERNEL(expsum_top)(const OP(row) *at, const OP(reference) *to, int plain, int paired, int marked,
+                                      int brief, const fx_rows *out, ptrdiff_t row) {
+    OP(mode) whole = {plain, paired, 0, marked, brief}, apart = {plain, paired, 1, marked, brief};
     V rest, top = OP(exp_relative)(to->max, to->max_low, to, whole, &rest);
-    if (sizeof(REAL) == sizeof(float) && brief) {
-        REAL first[LANES];
+    if (sizeof(REAL) == sizeof(float)) {
+        REAL first[LANES], first_rest[LANES];
         OP(store)(first, top);
+        OP(store)(first_rest, rest);
         KERNEL(expsum_row)(at, to, top, whole, out, row);
-        double least = out->others[row] * (double)(at->n / LANES + 2 * LANES) * 0x1p-25;
+        double least = out->others[row] * (double)(at->n / LANES + 2 * LANES) * (brief ? 0x1p-25 : 0x1p-20);
         out->others[row] -= (double)first[0];
+        if (!brief) out->others[row] -= (double)first_rest[0];
         if (!(out->others[row] < least)) return;
-        if (at->e) {
+        if (at->e && brief) { /* which may have overwritten the scores */
             KERNEL(sum_apart)(at->e, at->n, top, out, row);
             return;
         }
@@ -402,41 +423,19 @@ static inline void KERNEL(expsum_unmarked)(const OP(row) *at, const OP(reference
     KERNEL(expsum_row)(at, to, top, apart, out, row);
 }
 
-static inline void KERNEL(margins_row)(const OP(row) *at, V max, V max_low, int paired, const fx_rows *out,
-                                       ptrdiff_t row) {
-    V masked = OP(set)(-INFINITY);
-    SUM sum = OP(sum_zero)();
-    ptrdiff_t classes = 0, n = at->n;
-    for (ptrdiff_t i = 0; i < n; i += LANES) {
-        ptrdiff_t k = n - i < LANES ? n - i : LANES;
-        V score = OP(load_some)(at->x + i, k, -INFINITY);
-        V low = paired ? OP(sub)(OP(load_some)(at->low + i, k, 0), max_low) : OP(set)(0);
-        M present = OP(ne)(score, masked);
-        classes += OP(count)(present);
-        V rest, below = OP(below)(max, score, low, paired, &rest);
-        sum = OP(sum_add_exact)(sum, OP(keep)(present, below), OP(keep)(present, rest));
-    }
-    out->margins[row] = OP(sum_total)(sum, &out->margins_rest[row]);
-    out->classes[row] = (double)classes;
-}
-
 /* A row of finite maximum. */
 static inline void KERNEL(expsum_finite)(const OP(row) *at, int paired, int brief, const fx_rows *out, ptrdiff_t row) {
     REAL max = (REAL)out->max[row], max_low = paired ? (REAL)out->max_low[row] : 0;
     V top = OP(set)(max), top_low = OP(set)(max_low);
     if (out->margins) {
-        /* Margins first: the exponentials may overwrite the scores. */
         OP(reference) to = OP(refer_to)(top, top_low);
-        OP(mode) marked = {0, paired, 1, 1, brief};
-        KERNEL(margins_row)(at, top, top_low, paired, out, row);
-        V rest, e = OP(exp_relative)(top, top_low, &to, marked, &rest);
-        KERNEL(expsum_row)(at, &to, e, marked, out, row);
+        KERNEL(expsum_top)(at, &to, 0, paired, 1, brief, out, row);
     } else if (max >= PLAIN_FROM && max <= PLAIN_TO) {
         OP(reference) to = OP(refer_plainly)(top, top_low);
-        KERNEL(expsum_unmarked)(at, &to, 1, paired, brief, out, row);
+        KERNEL(expsum_top)(at, &to, 1, paired, 0, brief, out, row);
     } else {
         OP(reference) to = OP(refer_to)(top, top_low);
-        KERNEL(expsum_unmarked)(at, &to, 0, paired, brief, out, row);
+        KERNEL(expsum_top)(at, &to, 0, paired, 0, brief, out, row);
     }
 }
 
@@ -691,60 +690,70 @@ static inline M OP(zero_bytes_part)(const uint8_t *p, ptrdiff_t k) {
     return OP(zero_bytes)(part);
 }
 
-/* One row; `capped`, `biased` and `scaled` are constants wherever it is used. */
-static inline void KERNEL(transform_row)(const REAL *x, ptrdiff_t ahead, ptrdiff_t n, const fx_transform *by,
-                                         int capped, int biased, int scaled, const REAL *bias, const REAL *bias_low,
-                                         const uint8_t *left_out, REAL *high, REAL *low, REAL *slope, REAL *bend,
-                                         double *max, double *max_low) {
-    double inverse = 2.0 / by->cap;
-    f64_capping cap = {f64_set(by->cap), f64_set(inverse),
-                       f64_div(f64_remainder(f64_set(2.0), f64_set(inverse), f64_set(by->cap)), f64_set(by->cap))};
-    V masked = OP(set)(-INFINITY), zero = OP(set)(0), top = masked, top_low = zero;
-    V scale = OP(set)((REAL)by->scale),
-      scale_low = OP(set)((REAL)(by->scale - (double)(REAL)by->scale + by->scale_rest));
-    for (ptrdiff_t i = 0; i < n; i += LANES) {
-        ptrdiff_t k = n - i < LANES ? n - i : LANES;
-        __builtin_prefetch((const char *)(x + i) + ahead, 0);
-        V score = OP(load_some)(x + i, k, -INFINITY), rest = zero;
-        if (capped) {
-            OP(capped) at = OP(cap)(score, &cap);
-            if (slope) OP(store_part)(slope + i, at.slope, k);
-            if (bend) OP(store_part)(bend + i, at.bend, k);
-            /* A masked class stays one. */
-            score = OP(select)(OP(ne)(score, masked), at.high, masked);
-            rest = at.low;
-        }
-        if (biased) {
-            V add = OP(load_some)(bias + i, k, 0), lost;
-            M out = OP(ne)(add, masked);
-            score = OP(two_sum)(score, add, &lost);
-            rest = OP(add)(OP(add)(rest, OP(load_some)(bias_low + i, k, 0)), lost);
-            score = OP(select)(out, score, masked);
-        }
-        if (scaled) {
-            V product = OP(mul)(score, scale);
-            rest = OP(fma)(rest, scale, OP(sub)(OP(mul)(score, scale_low), OP(remainder)(product, score, scale)));
-            score = product;
-        }
-        if (left_out) score = OP(select)(OP(zero_bytes_part)(left_out + i, k), score, masked);
-        V larger = OP(max)(top, score);
-        if (low) {
-            /* The sum's own rounding as its lower part, so that sums compare as their upper, then their lower parts. */
-            V sum = OP(add)(score, rest);
-            M finite = OP(lt)(OP(abs)(score), OP(set)(INFINITY));
-            rest = OP(keep)(finite, OP(sub)(rest, OP(sub)(sum, score)));
-            score = OP(select)(finite, sum, score);
-            larger = OP(max)(top, score);
-            top_low = OP(max)(OP(select)(OP(lt)(top, larger), masked, top_low),
-                              OP(select)(OP(lt)(score, larger), masked, rest));
-            OP(store_part)(low + i, rest, k);
-        }
-        top = larger;
-        OP(store_part)(high + i, score, k);
+/* What is done to scores; constants wherever it is used. */
+typedef struct {
+    int capped, biased, scaled, paired, masked;
+} OP(changes);
+
+/* Everything of a row's transformation, and its largest score so far. */
+typedef struct {
+    const REAL *x, *bias, *bias_low;
+    const uint8_t *left_out;
+    REAL *high, *low, *slope, *bend;
+    V scale, scale_low, top, top_low;
+    f64_capping cap;
+} OP(transformation);
+
+static inline void OP(transform_step)(OP(transformation) *to, OP(changes) changes, ptrdiff_t i, ptrdiff_t k) {
+    V masked = OP(set)(-INFINITY), score = OP(load_some)(to->x + i, k, -INFINITY), rest = OP(set)(0);
+    if (changes.capped) {
+        OP(capped) at = OP(cap)(score, &to->cap);
+        OP(store_part)(to->slope + i, at.slope, k);
+        if (to->bend) OP(store_part)(to->bend + i, at.bend, k);
+        /* A masked class stays one. */
+        score = OP(select)(OP(ne)(score, masked), at.high, masked);
+        rest = at.low;
     }
-    REAL largest = OP(max_lane)(top);
+    if (changes.biased) {
+        V bias = OP(load_some)(to->bias + i, k, 0), lost, sum = OP(two_sum)(score, bias, &lost);
+        rest = OP(add)(OP(add)(rest, OP(load_some)(to->bias_low + i, k, 0)), lost);
+        score = OP(select)(OP(ne)(bias, masked), sum, masked);
+    }
+    if (changes.scaled) {
+        V product = OP(mul)(score, to->scale);
+        V lost = OP(sub)(OP(mul)(score, to->scale_low), OP(remainder)(product, score, to->scale));
+        rest = changes.biased || changes.capped ? OP(fma)(rest, to->scale, lost) : lost;
+        score = product;
+    }
+    if (changes.masked) score = OP(select)(OP(zero_bytes_part)(to->left_out + i, k), score, masked);
+    V top = OP(max)(to->top, score);
+    if (changes.paired) {
+        /* The sum's own rounding as its lower part, so that sums compare as their upper, then their lower parts. */
+        V sum = OP(add)(score, rest);
+        M finite = OP(lt)(OP(abs)(score), OP(set)(INFINITY));
+        rest = OP(keep)(finite, OP(sub)(rest, OP(sub)(sum, score)));
+        score = OP(select)(finite, sum, score);
+        top = OP(max)(to->top, score);
+        to->top_low = OP(max)(OP(select)(OP(lt)(to->top, top), masked, to->top_low),
+                              OP(select)(OP(lt)(score, top), masked, rest));
+        OP(store_part)(to->low + i, rest, k);
+    }
+    to->top = top;
+    OP(store_part)(to->high + i, score, k);
+}
+
+static inline void KERNEL(transform_row)(OP(transformation) *to, OP(changes) changes, ptrdiff_t ahead, ptrdiff_t n,
+                                         double *max, double *max_low) {
+    ptrdiff_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        __builtin_prefetch((const char *)(to->x + i) + ahead, 0);
+        if (changes.masked) __builtin_prefetch(to->left_out + i + n, 0);
+        OP(transform_step)(to, changes, i, LANES);
+    }
+    if (i < n) OP(transform_step)(to, changes, i, n - i);
+    REAL largest = OP(max_lane)(to->top);
     *max = (double)largest;
-    *max_low = (double)OP(max_lane)(OP(select)(OP(ne)(top, OP(set)(largest)), masked, top_low));
+    *max_low = (double)OP(max_lane)(OP(select)(OP(ne)(to->top, OP(set)(largest)), OP(set)(-INFINITY), to->top_low));
     if (!(*max_low > -INFINITY)) *max_low = 0.0;
 }
 
@@ -753,26 +762,37 @@ static void KERNEL(rows_transform)(const REAL *x, ptrdiff_t stride, ptrdiff_t ro
                                    ptrdiff_t left_out_stride, REAL *high, REAL *low, REAL *slope, REAL *bend,
                                    double *max, double *max_low) {
     ptrdiff_t ahead = stride * (ptrdiff_t)sizeof(REAL);
-    int scaled = by->scale != 1.0;
+    double inverse = 2.0 / by->cap;
+    f64v two = f64_set(2), cap = f64_set(by->cap);
     for (ptrdiff_t i = 0; i < rows; ++i) {
-        const REAL *row = x + i * stride;
-        const uint8_t *out = left_out ? left_out + i * left_out_stride : NULL;
-        REAL *row_high = high + i * n, *row_low = low ? low + i * n : NULL;
-        if (by->cap > 0.0)
-            KERNEL(transform_row)(row, ahead, n, by, 1, bias != NULL, 1, bias, bias_low, out, row_high, row_low,
-                                  slope ? slope + i * n : NULL, bend ? bend + i * n : NULL, max + i, max_low + i);
-        else if (!scaled && !bias)
-            KERNEL(transform_row)(row, ahead, n, by, 0, 0, 0, bias, bias_low, out, row_high, row_low, NULL, NULL,
-                                  max + i, max_low + i);
-        else if (!scaled)
-            KERNEL(transform_row)(row, ahead, n, by, 0, 1, 0, bias, bias_low, out, row_high, row_low, NULL, NULL,
-                                  max + i, max_low + i);
-        else if (!bias)
-            KERNEL(transform_row)(row, ahead, n, by, 0, 0, 1, bias, bias_low, out, row_high, row_low, NULL, NULL,
-                                  max + i, max_low + i);
+        double *at = max + i, *at_low = max_low + i;
+        OP(transformation)
+        to = {
+            .x = x + i * stride,
+            .bias = bias,
+            .bias_low = bias_low,
+            .left_out = left_out ? left_out + i * left_out_stride : NULL,
+            .high = high + i * n,
+            .low = low ? low + i * n : NULL,
+            .slope = slope ? slope + i * n : NULL,
+            .bend = bend ? bend + i * n : NULL,
+            .scale = OP(set)((REAL)by->scale),
+            .scale_low = OP(set)((REAL)(by->scale - (double)(REAL)by->scale + by->scale_rest)),
+            .top = OP(set)(-INFINITY),
+            .top_low = OP(set)(0),
+            .cap = {cap, f64_set(inverse), f64_div(f64_remainder(two, f64_set(inverse), cap), cap)},
+        };
+        if (!low)
+            KERNEL(transform_row)(&to, (OP(changes)){0, 0, 0, 0, 1}, ahead, n, at, at_low);
+        else if (by->cap > 0.0 || left_out)
+            KERNEL(transform_row)(&to, (OP(changes)){by->cap > 0.0, bias != NULL, 1, 1, left_out != NULL}, ahead, n, at,
+                                  at_low);
+        else if (bias && by->scale != 1.0)
+            KERNEL(transform_row)(&to, (OP(changes)){0, 1, 1, 1, 0}, ahead, n, at, at_low);
+        else if (bias)
+            KERNEL(transform_row)(&to, (OP(changes)){0, 1, 0, 1, 0}, ahead, n, at, at_low);
         else
-            KERNEL(transform_row)(row, ahead, n, by, 0, 1, 1, bias, bias_low, out, row_high, row_low, NULL, NULL,
-                                  max + i, max_low + i);
+            KERNEL(transform_row)(&to, (OP(changes)){0, 0, 1, 1, 0}, ahead, n, at, at_low);
     }
 }
 
@@ -952,43 +972,58 @@ static void KERNEL(rows_subtract_max)(const REAL *x, ptrdiff_t stride, ptrdiff_t
 
 /* ---- dense targets ----------------------------------------------------------------------------------- */
 
+/* What is gathered of a dense target. */
+typedef struct {
+    SUM sum, margin;
+    V lowest; /* minus the smallest target, where that is negative */
+    ptrdiff_t count, last;
+} OP(targets);
+
+static inline void OP(target_step)(OP(targets) *so_far, const REAL *y, const REAL *x, const REAL *low, int paired,
+                                   ptrdiff_t i, ptrdiff_t k, V top, V top_low, int infinite) {
+    V zero = OP(set)(0), target = OP(load_some)(y + i, k, 0);
+    M set = OP(ne)(target, zero);
+    int here = OP(count)(set);
+    if (!here) return;
+    V score = OP(load_some)(x + i, k, 0), rest, below;
+    if (paired) {
+        below = OP(two_sum)(top, OP(sub)(zero, score), &rest);
+        rest = OP(add)(rest, OP(sub)(top_low, OP(load_some)(low + i, k, 0)));
+    } else {
+        below = OP(difference)(top, score, &rest);
+    }
+    /* A score at the maximum has margin 0 even if both are infinite. */
+    if (infinite) below = OP(keep)(OP(ne)(score, top), below);
+    below = OP(keep)(set, below);
+    rest = OP(keep)(OP(lt)(below, OP(set)(INFINITY)), OP(keep)(set, rest));
+    so_far->count += here;
+    so_far->last = i;
+    so_far->lowest = OP(max)(so_far->lowest, OP(sub)(zero, target));
+    so_far->sum = OP(sum_add)(so_far->sum, target);
+    so_far->margin = OP(sum_product)(so_far->margin, target, below, rest);
+    if (paired && sizeof(REAL) == sizeof(float)) so_far->margin = OP(sum_product)(so_far->margin, target, rest, zero);
+}
+
 static inline void KERNEL(target)(const REAL *y, const REAL *x, const REAL *low, int paired, ptrdiff_t n, double max,
                                   double max_low, fx_target *out) {
-    V top = OP(set)((REAL)max), top_low = OP(set)((REAL)max_low), zero = OP(set)(0);
-    SUM sum = OP(sum_zero)(), margin = OP(sum_zero)();
-    ptrdiff_t count = 0, refused = 0, last = 0;
-    for (ptrdiff_t i = 0; i < n; i += LANES) {
-        ptrdiff_t k = n - i < LANES ? n - i : LANES;
-        V target = k == LANES ? OP(load)(y + i) : OP(load_part)(y + i, k, 0);
-        V score = k == LANES ? OP(load)(x + i) : OP(load_part)(x + i, k, 0);
-        M set = OP(ne)(target, zero);
-        int here = OP(count)(set);
-        if (here) {
-            V rest, below;
-            if (paired) {
-                below = OP(two_sum)(top, OP(sub)(zero, score), &rest);
-                rest = OP(add)(rest, OP(sub)(top_low, OP(load_some)(low + i, k, 0)));
-            } else {
-                below = OP(difference)(top, score, &rest);
-            }
-            /* A score at the maximum has margin 0 even if both are infinite. */
-            M lower = paired ? OP(ne)(score, OP(set)(INFINITY)) : OP(ne)(score, top);
-            below = OP(keep)(lower, OP(keep)(set, below));
-            rest = OP(keep)(OP(lt)(below, OP(set)(INFINITY)), OP(keep)(set, rest));
-            count += here;
-            last = i;
-            refused += OP(count)(OP(lt)(target, zero)) + OP(count)(OP(not_lt)(target, OP(set)(INFINITY)));
-            sum = OP(sum_add)(sum, target);
-            margin = OP(sum_product)(margin, target, below, rest);
-            if (paired && sizeof(REAL) == sizeof(float)) margin = OP(sum_product)(margin, target, rest, zero);
-        }
+    V top = OP(set)((REAL)max), top_low = OP(set)((REAL)max_low);
+    OP(targets) so_far = {OP(sum_zero)(), OP(sum_zero)(), OP(set)(0), 0, 0};
+    int infinite = !(max < INFINITY);
+    ptrdiff_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        __builtin_prefetch(y + i + n, 0);
+        OP(target_step)(&so_far, y, x, low, paired, i, LANES, top, top_low, infinite);
     }
-    while (count && last + 1 < n && y[last] == 0) ++last;
-    out->sum = OP(sum_total)(sum, &out->sum_rest);
-    out->margin = OP(sum_total)(margin, &out->margin_rest);
-    out->count = count;
+    if (i < n) OP(target_step)(&so_far, y, x, low, paired, i, n - i, top, top_low, infinite);
+    ptrdiff_t last = so_far.last;
+    while (so_far.count && last + 1 < n && y[last] == 0) ++last;
+    out->sum = OP(sum_total)(so_far.sum, &out->sum_rest);
+    out->margin = OP(sum_total)(so_far.margin, &out->margin_rest);
+    out->count = so_far.count;
     out->last = last;
-    out->refused = refused != 0;
+    out->refused = 0;
+    if (out->sum < INFINITY && !(OP(max_lane)(so_far.lowest) > 0)) return;
+    for (i = 0; i < n; ++i) out->refused |= !(y[i] >= 0 && y[i] < INFINITY);
 }
 
 static void KERNEL(row_target)(const REAL *y, const REAL *x, const REAL *low, ptrdiff_t n, double max, double max_low,
@@ -1001,11 +1036,9 @@ static void KERNEL(row_target)(const REAL *y, const REAL *x, const REAL *low, pt
 
 static void KERNEL(row_subtract)(REAL *out, const REAL *y, ptrdiff_t n, double weight) {
     V w = OP(set)((REAL)weight);
-    for (ptrdiff_t i = 0; i < n; i += LANES) {
-        ptrdiff_t k = n - i < LANES ? n - i : LANES;
-        V difference = OP(fnma)(w, OP(load_part)(y + i, k, 0), OP(load_part)(out + i, k, 0));
-        OP(store_part)(out + i, difference, k);
-    }
+    ptrdiff_t i = 0, k;
+    for (; i + LANES <= n; i += LANES) OP(store)(out + i, OP(fnma)(w, OP(load)(y + i), OP(load)(out + i)));
+    if ((k = n - i)) OP(store_part)(out + i, OP(fnma)(w, OP(load_part)(y + i, k, 0), OP(load_part)(out + i, k, 0)), k);
 }
 
 /* The sum of y weight. */

@@ -69,7 +69,7 @@ static void NAME(draw_scores)(ptrdiff_t n) {
     at->masked = (int)pick(2);
     at->paired = (int)pick(2);
     at->precise = (int)pick(2);
-    at->in_place = !at->paired && n > FX_FEW && pick(2);
+    at->in_place = !at->paired && !at->precise && n > FX_FEW && pick(2);
     for (ptrdiff_t i = 0; i < at->rows; ++i) {
         REAL *row = at->x + at->shift + i * at->stride;
         double spread = spreads[pick(4)], centre = centres[pick(5)];
