@@ -54,6 +54,7 @@ cdef extern from "kernels.h" nogil:
         void (*row_target)(const float *, const float *, const float *, Py_ssize_t, double, double,
                            fx_target *) noexcept nogil
         void (*row_subtract)(float *, const float *, Py_ssize_t, double) noexcept nogil
+        int (*row_refused)(const float *, Py_ssize_t) noexcept nogil
         double (*row_dot)(const float *, const float *, Py_ssize_t) noexcept nogil
         void (*row_product)(const float *, const float *, Py_ssize_t, double, double, float *) noexcept nogil
         void (*row_chain)(float *, float *, const float *, const float *, Py_ssize_t) noexcept nogil
@@ -81,6 +82,7 @@ cdef extern from "kernels.h" nogil:
         void (*row_target)(const double *, const double *, const double *, Py_ssize_t, double, double,
                            fx_target *) noexcept nogil
         void (*row_subtract)(double *, const double *, Py_ssize_t, double) noexcept nogil
+        int (*row_refused)(const double *, Py_ssize_t) noexcept nogil
         double (*row_dot)(const double *, const double *, Py_ssize_t) noexcept nogil
         void (*row_product)(const double *, const double *, Py_ssize_t, double, double, double *) noexcept nogil
         void (*row_chain)(double *, double *, const double *, const double *, Py_ssize_t) noexcept nogil
@@ -183,6 +185,13 @@ cdef inline void row_subtract(Table k, real *out, const real *y, Py_ssize_t n, d
         k.f32.row_subtract(out, y, n, weight)
     else:
         k.f64.row_subtract(out, y, n, weight)
+
+
+cdef inline int row_refused(Table k, const real *y, Py_ssize_t n) noexcept nogil:
+    if real is float:
+        return k.f32.row_refused(y, n)
+    else:
+        return k.f64.row_refused(y, n)
 
 
 cdef inline double row_dot(Table k, const real *y, const real *weight, Py_ssize_t n) noexcept nogil:

@@ -16,7 +16,9 @@ def class_weighted(
     ignored: int | None,
     single: bool,
     class_weights: np.ndarray,
+    n_threads: int | None,
 ) -> np.ndarray: ...
+def has_bad_dense(dense: np.ndarray, single: bool, n_threads: int | None) -> bool: ...
 def loss(
     scores: np.ndarray,
     labels: np.ndarray | None,

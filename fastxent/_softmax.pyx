@@ -31,7 +31,7 @@ from fastxent._arrays cimport (UINT64, Integers, Rows, direct_rows, integers_of,
                                rows_of, write_rows)
 from fastxent._heads cimport NOT_P, P, Head, extended, head_of, wide
 from fastxent._kernels cimport (FX_FEW, Table, active, fx_rows, fx_target, fx_transform, real, row_chain, row_dot,
-                                row_moments, row_product, row_subtract, row_target, rows_curvature, rows_expsum,
+                                row_moments, row_product, row_refused, row_subtract, row_target, rows_curvature, rows_expsum,
                                 rows_scale, rows_transform, share, threads_for)
 from fastxent._rows cimport add3, align, block_size, chunk_rows, summed_rows
 
@@ -301,14 +301,23 @@ cdef inline void read_sparse(const Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t
     cdef Py_ssize_t j, entry, stored = 0, last = 0
     cdef double value
     cdef extended mass = 0.0, margin = 0.0
+    cdef double narrow_mass = 0.0, narrow_margin = 0.0
     for entry in range(read_integer(&c.sparse.indptr, row), read_integer(&c.sparse.indptr, row + 1)):
         value = c.sparse.values[entry]
         if value != 0.0:
             j = read_integer(&c.sparse.indices, entry)
             stored += 1
-            mass += value
-            margin += value * exactly_below(s, i, x[j], low[j] if low != NULL else 0.0)
             last = j
+            if real is float:
+                narrow_mass += value
+                narrow_margin += value * (below(s.stats.max[i], x[j]) + (s.stats.max_low[i] - low[j]
+                                                                         if low != NULL else 0.0))
+            else:
+                mass += value
+                margin += value * exactly_below(s, i, x[j], low[j] if low != NULL else 0.0)
+    if real is float:
+        mass = narrow_mass
+        margin = narrow_margin
     if stored == 1:
         set_hard(c, s, i, last, <double>mass, x[last], low[last] if low != NULL else 0.0)
     else:
@@ -465,7 +474,7 @@ cdef void raise_classes(const Call *c, const wide *nll, const wide *p, const wid
 
 
 cdef Sums spread(const Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row, const real *x, const real *low, real *soft,
-                 real *curve, extended scale, extended curve_scale, wide *like) noexcept nogil:
+                 real *curve, wide scale, wide curve_scale) noexcept nogil:
     """The head for every class of a row: the row's sums, its gradient in `soft`, the Hessian's diagonal in `curve`."""
     cdef Py_ssize_t j, top = -1, n = c.classes
     cdef wide *target = <wide *>s.elements
@@ -506,13 +515,13 @@ cdef Sums spread(const Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row, const 
     if c.has_grad or c.transform.cap > 0.0:
         for j in range(n):
             # Without the target's own term where that would cancel.
-            soft[j] = <real>(<wide>scale * ((z_slope - target[j]) * p[j] - target[j] * not_p[j]))
+            soft[j] = <real>(scale * ((z_slope - target[j]) * p[j] - target[j] * not_p[j]))
     if c.has_hess:
         for j in range(n):
             # The bend of the others, which for the largest score would cancel.
             others = bend if j == top else bend + top_bend - power[j]
             at[0] = z_slope * p[j] * not_p[j] + (others + z_bend) * p[j] * p[j] + power[j] * not_p[j] * not_p[j]
-            curve[j] = <real>(<wide>curve_scale * at[0])
+            curve[j] = <real>(curve_scale * at[0])
     return sums
 
 
@@ -534,67 +543,60 @@ cdef inline void figure_plain(const Call *c, Scratch *s, Py_ssize_t i, double we
         s.not_top[i] = others / total
 
 
-cdef inline void measure_label(const Call *c, const Scratch *s, Py_ssize_t i, extended nll, extended *p,
-                               extended *not_p, extended *at, real *like) noexcept nogil:
+cdef inline void measure_label(const Call *c, const Scratch *s, Py_ssize_t i, wide nll, wide *p, wide *not_p,
+                               wide *at) noexcept nogil:
     """p, 1 - p and the head of a hard target."""
     cdef double total = s.stats.ties[i] + s.stats.others[i]
-    cdef double narrow_p = s.exp_margin[i] / total
-    cdef double narrow_not_p = ((s.stats.ties[i] - s.exp_margin[i]) + s.stats.others[i]) / total
-    cdef double narrow_at[3]
-    cdef double power, lack
-    cdef extended wide_power, wide_lack
+    cdef wide power, lack
+    p[0] = s.exp_margin[i] / total
+    not_p[0] = ((s.stats.ties[i] - s.exp_margin[i]) + s.stats.others[i]) / total
     if c.linear:
-        p[0] = narrow_p
-        not_p[0] = narrow_not_p
         at[0] = nll
         at[1] = 1
         at[2] = 0
-    elif real is float:
-        p[0] = narrow_p
-        not_p[0] = narrow_not_p
-        raise_one(&c.head, <double>nll, narrow_not_p, &power, &lack)
-        apply_head(&c.head, <double>nll, narrow_p, narrow_not_p, power, lack, narrow_at)
-        at[0] = narrow_at[0]
-        at[1] = narrow_at[1]
-        at[2] = narrow_at[2]
-    else:
+        return
+    if wide is extended:
         p[0] = expl(-nll)
         not_p[0] = -expm1l(-nll)
-        raise_one(&c.head, nll, not_p[0], &wide_power, &wide_lack)
-        apply_head(&c.head, nll, p[0], not_p[0], wide_power, wide_lack, at)
+    raise_one(&c.head, nll, not_p[0], &power, &lack)
+    apply_head(&c.head, nll, p[0], not_p[0], power, lack, at)
 
 
-cdef void figure(Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row, double weight, const real *x,
-                 const real *low) noexcept nogil:
-    """Any loss, target and option: in long double, since there are too many terms for two ulps in double."""
-    cdef extended inverse_temperature = <extended>c.transform.scale + c.transform.scale_rest
-    cdef extended scale = <extended>weight * c.scale * inverse_temperature
-    cdef extended curve_scale = scale * inverse_temperature
-    cdef extended log_total = log_of_total(c, s, i)
-    cdef extended smoothing = c.smoothing, kept = 1 - smoothing, mixed = 0, share = 0
-    cdef extended margin = <extended>s.margin[i] + s.margin_rest[i], mass = s.mass[i], p = 0, not_p = 0
-    cdef extended value, slope, bend, moment, label_bend = 0, log_partition, z, root
-    cdef extended at[3]
+cdef inline wide square_root(wide x) noexcept nogil:
+    """Of the absolute value."""
+    if wide is double:
+        return sqrt(fabs(x))
+    else:
+        return sqrtl(fabsl(x))
+
+
+cdef void figure(Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row, double weight, const real *x, const real *low,
+                 wide *like) noexcept nogil:
+    """Any loss, target and option; in long double for doubles, since there are too many terms for two ulps in double."""
+    cdef wide inverse_temperature = <wide>c.transform.scale + c.transform.scale_rest
+    cdef wide scale = <wide>weight * c.scale * inverse_temperature
+    cdef wide curve_scale = scale * inverse_temperature
+    cdef wide log_total = <wide>log_of_total(c, s, i)
+    cdef wide smoothing = c.smoothing, kept = 1 - smoothing, mixed = 0, share = 0
+    cdef wide margin = <wide>s.margin[i] + s.margin_rest[i], mass = s.mass[i], p = 0, not_p = 0
+    cdef wide value, slope, bend, moment, label_bend = 0, log_partition, z, root
+    cdef wide at[3]
     cdef Sums sums
     cdef bint is_hard = s.label[i] >= 0
     s.offset[i] = 0.0
     if not c.linear and (smoothing != 0 or not is_hard):
-        if real is float:
-            sums = spread(c, s, i, row, x, low, <real *>s.soft + i * c.classes, <real *>s.soft_curve + i * c.classes,
-                          scale, curve_scale, <double *>NULL)
-        else:
-            sums = spread(c, s, i, row, x, low, <real *>s.soft + i * c.classes, <real *>s.soft_curve + i * c.classes,
-                          scale, curve_scale, <extended *>NULL)
-        value = sums.value
-        slope = sums.slope
-        bend = sums.bend
-        moment = sums.moment
+        sums = spread(c, s, i, row, x, low, <real *>s.soft + i * c.classes, <real *>s.soft_curve + i * c.classes, scale,
+                      curve_scale)
+        value = <wide>sums.value
+        slope = <wide>sums.slope
+        bend = <wide>sums.bend
+        moment = <wide>sums.moment
         s.label[i] = SPREAD
         is_hard = False
     else:
         bend = 0
         if is_hard:
-            measure_label(c, s, i, margin + log_total, &p, &not_p, at, <real *>NULL)
+            measure_label(c, s, i, margin + log_total, &p, &not_p, at)
             if c.alpha != NULL:
                 mass *= c.alpha[s.label[i]]
             value = kept * mass * at[0]
@@ -610,17 +612,17 @@ cdef void figure(Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row, double weigh
         at[1] = slope
         if smoothing != 0:
             mixed = smoothing / s.stats.classes[i]
-            share = <extended>s.stats.margins[i] + s.stats.margins_rest[i]
+            share = <wide>s.stats.margins[i] + s.stats.margins_rest[i]
             value += smoothing * log_total + mixed * share
             moment += mixed * share
             slope += smoothing
             s.offset[i] = <double>(-scale * mixed)
-    log_partition = log_sum(s, i)
+    log_partition = <wide>log_sum(s, i)
     z = 2 * c.z_loss * log_partition if c.z_loss != 0 else 0
     if c.z_loss != 0:
         value += c.z_loss * log_partition * log_partition
         slope += z
-        bend += 2 * <extended>c.z_loss
+        bend += 2 * <wide>c.z_loss
     if is_hard:
         # A label at -inf is a masked class, which has no share in the mixture.
         if s.margin[i] == INFINITY and isfinite(s.stats.max[i]):
@@ -641,7 +643,7 @@ cdef void figure(Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row, double weigh
         s.inverse[i] = 1.0 / s.stats.stored[i]
         s.not_top[i] = ((s.stats.ties[i] - 1.0) + s.stats.others[i]) / (s.stats.ties[i] + s.stats.others[i])
         # Its square is what is needed, and alone it stays in the range of floats.
-        root = sqrtl(fabsl(curve_scale * bend)) / s.stats.stored[i]
+        root = square_root(curve_scale * bend) / s.stats.stored[i]
         s.root[i] = <double>(root if bend > 0 else -root)
 
 
@@ -733,6 +735,7 @@ cdef inline void figure_rows(Call *c, Scratch *s, const Block *b, real *like) no
     cdef double weight
     cdef const real *x = <const real *>b.x
     cdef const real *low = <const real *>b.low
+    cdef const real *row_low
     for i in range(b.count):
         weight = c.weights[b.first + i] if c.weights != NULL else 1.0
         if weight == 0.0 or s.label[i] == NO_LABEL:
@@ -740,7 +743,11 @@ cdef inline void figure_rows(Call *c, Scratch *s, const Block *b, real *like) no
         elif c.plain and s.label[i] >= 0:
             figure_plain(c, s, i, weight)
         else:
-            figure(c, s, i, b.first + i, weight, x + i * b.x_stride, low + i * b.x_stride if low != NULL else NULL)
+            row_low = low + i * b.x_stride if low != NULL else NULL
+            if real is float:
+                figure(c, s, i, b.first + i, weight, x + i * b.x_stride, row_low, <double *>NULL)
+            else:
+                figure(c, s, i, b.first + i, weight, x + i * b.x_stride, row_low, <extended *>NULL)
 
 
 cdef inline void add_targets(const Call *c, Scratch *s, const Block *b, real *grad, Py_ssize_t stride) noexcept nogil:
@@ -1000,27 +1007,65 @@ cdef double total_weight(const Call *c) noexcept nogil:
     return total + rest
 
 
-cdef void sum_weights(const Call *c, const double *class_weights, const real *narrow, const real *narrow_rest,
-                      double *out) noexcept nogil:
-    """The weight of each row times the sum of its targets' class weights."""
-    cdef Py_ssize_t i, entry
+cdef double class_weight_of(const Call *c, Py_ssize_t row, const double *class_weights, const real *high,
+                            const real *low, real *room) noexcept nogil:
+    """The sum of a row's targets, each times its class's weight."""
+    cdef Py_ssize_t entry
     cdef long long label
-    cdef double sum
+    cdef double sum = 0.0
     cdef const real *y
-    cdef real *room = <real *>malloc(c.classes * sizeof(real))
-    for i in range(c.n):
-        sum = 0.0
-        if c.kind == LABELS:
-            label = read_integer(&c.labels, i)
-            sum = 0.0 if c.has_ignored and label == c.ignored else class_weights[label]
-        elif c.kind == CSR:
-            for entry in range(read_integer(&c.sparse.indptr, i), read_integer(&c.sparse.indptr, i + 1)):
-                sum += c.sparse.values[entry] * class_weights[read_integer(&c.sparse.indices, entry)]
-        elif room != NULL:
-            y = dense_row(c, &c.dense, i, room)
-            sum = row_dot(c.kernels, y, narrow, c.classes) + row_dot(c.kernels, y, narrow_rest, c.classes)
-        out[i] = (c.weights[i] if c.weights != NULL else 1.0) * sum
-    free(room)
+    if c.kind == LABELS:
+        label = read_integer(&c.labels, row)
+        return 0.0 if c.has_ignored and label == c.ignored else class_weights[label]
+    if c.kind == CSR:
+        for entry in range(read_integer(&c.sparse.indptr, row), read_integer(&c.sparse.indptr, row + 1)):
+            sum += c.sparse.values[entry] * class_weights[read_integer(&c.sparse.indices, entry)]
+        return sum
+    y = dense_row(c, &c.dense, row, room)
+    return row_dot(c.kernels, y, high, c.classes) + row_dot(c.kernels, y, low, c.classes)
+
+
+cdef int sum_weights(const Call *c, const double *class_weights, const real *high, const real *low, double *out,
+                     int threads) except -1:
+    cdef Py_ssize_t i
+    cdef real *rooms = <real *>malloc(threads * c.classes * sizeof(real))
+    if rooms == NULL:
+        raise MemoryError()
+    with nogil:
+        for i in prange(c.n, num_threads=threads, schedule="static"):
+            out[i] = ((c.weights[i] if c.weights != NULL else 1.0)
+                      * class_weight_of(c, i, class_weights, high, low, rooms + threadid() * c.classes))
+        free(rooms)
+    return 0
+
+
+cdef int look_for_refused(const Call *c, int threads, real *like) except -1:
+    """Whether a row of the dense targets holds what must be refused."""
+    cdef Py_ssize_t i
+    cdef int refused = 0
+    cdef real *rooms = <real *>malloc(threads * c.classes * sizeof(real))
+    if rooms == NULL:
+        raise MemoryError()
+    with nogil:
+        for i in prange(c.n, num_threads=threads, schedule="static"):
+            refused |= row_refused(c.kernels, dense_row(c, &c.dense, i, rooms + threadid() * c.classes), c.classes)
+        free(rooms)
+    return refused
+
+
+def has_bad_dense(cnp.ndarray dense, bint single, n_threads):
+    """Whether dense targets (rows, n) or (outer, inner, n) hold numbers that are negative, or not finite in the
+    computing type."""
+    cdef Call c
+    cdef int threads
+    c.kernels = active
+    c.dense = rows_of(dense)
+    c.classes = cnp.PyArray_DIM(dense, cnp.PyArray_NDIM(dense) - 1)
+    c.n = cnp.PyArray_SIZE(dense) // c.classes
+    threads = threads_for(n_threads, c.n * c.classes)
+    if single:
+        return bool(look_for_refused(&c, threads, <float *>NULL))
+    return bool(look_for_refused(&c, threads, <double *>NULL))
 
 
 cdef void set_targets(Call *c, labels, dense, sparse) except *:
@@ -1044,11 +1089,13 @@ cdef inline void *data_of(cnp.ndarray array):
 
 
 def class_weighted(Py_ssize_t n, Py_ssize_t classes, labels, dense, sparse, weights, ignored, bint single,
-                   cnp.ndarray class_weights):
+                   cnp.ndarray class_weights, n_threads):
     """The weights of n rows, each times the sum of its targets' class weights; all of them float64."""
     cdef Call c
     cdef cnp.ndarray out = np.empty(n), high, low
     cdef double *result = <double *>cnp.PyArray_DATA(out)
+    cdef double *given = <double *>cnp.PyArray_DATA(class_weights)
+    cdef int threads
     c.kernels = active
     c.n = n
     c.classes = classes
@@ -1057,10 +1104,11 @@ def class_weighted(Py_ssize_t n, Py_ssize_t classes, labels, dense, sparse, weig
     c.weights = <double *>data_of(weights)
     set_targets(&c, labels, dense, sparse)
     high, low = two_parts(class_weights, single)
+    threads = threads_for(n_threads, n * (classes if c.kind == DENSE else 1))
     if single:
-        sum_weights(&c, <double *>data_of(class_weights), <float *>data_of(high), <float *>data_of(low), result)
+        sum_weights(&c, given, <float *>data_of(high), <float *>data_of(low), result, threads)
     else:
-        sum_weights(&c, <double *>data_of(class_weights), <double *>data_of(high), <double *>data_of(low), result)
+        sum_weights(&c, given, <double *>data_of(high), <double *>data_of(low), result, threads)
     return out
 
 

@@ -481,6 +481,7 @@ def _softmax_loss(
     labels, dense, sparse = checked = _validate.targets_of(targets, scores, axis, rows, ignored)
     weights = None if sample_weight is None else _validate.weights_of("sample_weight", sample_weight, rows)
     dtypes = _validate.output_dtypes(scores)
+    single = dtypes[0].itemsize == 4
     alphas = None if alpha is None else _alpha_of(alpha, classes)
 
     mask = None if class_mask is None else _validate.mask_of(class_mask, scores, axis)
@@ -495,8 +496,8 @@ def _softmax_loss(
         inputs += (("targets", dense), ("sample_weight", sample_weight), ("sample_weight", weights))
         inputs += (("class_mask", mask), ("class_weight", class_weight), ("logit_bias", logit_bias), ("v", vector))
         inputs += (("alpha", alpha),)
-    # Without buffers nothing is lost if the row loop finds what must be refused, as it does in its own dtype.
-    if dense is not None and (inputs or dense.dtype != dtypes[0]):
+    # Without buffers nothing is lost if the row loop finds what must be refused.
+    if dense is not None and (inputs or class_weight is not None) and _softmax.has_bad_dense(dense, single, n_threads):
         _validate.check_dense(dense, dtypes[0])
     if mask is not None and inputs:
         _validate.check_mask(mask, checked, ignored, rows)
@@ -506,10 +507,8 @@ def _softmax_loss(
             raise ValueError(f"v has shape {vector.shape}, logits {shape}: give a vector of the same shape")
     if class_weight is not None:
         factors = _validate.per_class("class_weight", class_weight, classes, 0.0, math.inf, _validate.WEIGHTS)
-        if dense is not None and not inputs:
-            _validate.check_dense(dense, dtypes[0])
         weights = _softmax.class_weighted(
-            math.prod(rows), classes, labels, dense, sparse, weights, ignored, dtypes[0].itemsize == 4, factors
+            math.prod(rows), classes, labels, dense, sparse, weights, ignored, single, factors, n_threads
         )
     if reduction == "mean":
         weights = _validate.moderate(weights)

@@ -972,6 +972,23 @@ static void KERNEL(rows_subtract_max)(const REAL *x, ptrdiff_t stride, ptrdiff_t
 
 /* ---- dense targets ----------------------------------------------------------------------------------- */
 
+/* Whether a target is negative, NaN or infinite. */
+static int KERNEL(row_refused)(const REAL *y, ptrdiff_t n) {
+    V zero = OP(set)(0), infinity = OP(set)(INFINITY), lowest = zero;
+    ptrdiff_t i = 0, good = 0;
+    for (; i + LANES <= n; i += LANES) {
+        V target = OP(load)(y + i);
+        good += OP(count)(OP(lt)(target, infinity));
+        lowest = OP(max)(lowest, OP(sub)(zero, target));
+    }
+    if (i < n) {
+        V target = OP(load_part)(y + i, n - i, 0);
+        good += OP(count)(OP(lt)(target, infinity)) - (LANES - (n - i));
+        lowest = OP(max)(lowest, OP(sub)(zero, target));
+    }
+    return good != n || OP(max_lane)(lowest) > 0;
+}
+
 /* What is gathered of a dense target. */
 typedef struct {
     SUM sum, margin;
@@ -1023,7 +1040,7 @@ static inline void KERNEL(target)(const REAL *y, const REAL *x, const REAL *low,
     out->last = last;
     out->refused = 0;
     if (out->sum < INFINITY && !(OP(max_lane)(so_far.lowest) > 0)) return;
-    for (i = 0; i < n; ++i) out->refused |= !(y[i] >= 0 && y[i] < INFINITY);
+    out->refused = KERNEL(row_refused)(y, n);
 }
 
 static void KERNEL(row_target)(const REAL *y, const REAL *x, const REAL *low, ptrdiff_t n, double max, double max_low,

@@ -318,6 +318,17 @@ static void NAME(check_row_subtract)(const KERNELS *ours, const KERNELS *scalar)
     }
 }
 
+static void NAME(check_row_refused)(const KERNELS *ours, const KERNELS *scalar) {
+    static REAL y[SIZE];
+    static const double refused[] = {-0.5, NAN, INFINITY, -INFINITY, 0.0, -0.0};
+    for (int i = 0; i < 4 * LENGTHS; ++i) {
+        ptrdiff_t n = length_of(i / 4), shift = pick(4);
+        for (ptrdiff_t j = 0; j < SIZE; ++j) y[j] = (REAL)uniform();
+        y[shift + pick(n)] = (REAL)refused[pick(6)];
+        must_equal("", n, ours->row_refused(y + shift, n), scalar->row_refused(y + shift, n));
+    }
+}
+
 static void NAME(check_row_dot)(const KERNELS *ours, const KERNELS *scalar) {
     static REAL y[SIZE], weight[SIZE];
     for (int i = 0; i < LENGTHS; ++i) {
