@@ -18,6 +18,14 @@ def class_weighted(
     class_weights: np.ndarray,
     n_threads: int | None,
 ) -> np.ndarray: ...
+def has_masked_target(
+    mask: np.ndarray,
+    labels: np.ndarray | None,
+    dense: np.ndarray | None,
+    sparse: tuple[np.ndarray, np.ndarray, np.ndarray] | None,
+    ignored: int | None,
+    n_threads: int | None,
+) -> bool: ...
 def has_bad_dense(dense: np.ndarray, single: bool, n_threads: int | None) -> bool: ...
 def loss(
     scores: np.ndarray,

@@ -408,7 +408,7 @@ cdef void measure_classes(const Call *c, const Scratch *s, Py_ssize_t i, const r
         for j in range(n):
             p[j] /= total
             # Only the largest score can have p above 1/2.
-            not_p[j] = 1 - p[j] if not p[j] > 0.5 else not_top
+            not_p[j] = 1 - p[j] if not p[j] > 0.6 else not_top
             nll[j] += log_total
     else:
         for j in range(n):
@@ -501,7 +501,7 @@ cdef Sums spread(const Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row, const 
             power[j] = weight * at[2]
         else:
             power[j] = 0
-        if p[j] > 0.5 and top < 0:
+        if p[j] > 0.6:
             top = j
         else:
             bend += power[j]
@@ -1053,6 +1053,57 @@ cdef int look_for_refused(const Call *c, int threads, real *like) except -1:
     return refused
 
 
+cdef bint is_refused(const Call *c, Py_ssize_t row, real *room) noexcept nogil:
+    """Whether the mask leaves a row no class, or leaves out one of its targets."""
+    cdef Py_ssize_t j, entry
+    cdef const real *y
+    cdef long long label
+    if c.kind == LABELS:
+        label = read_integer(&c.labels, row)
+        if not (c.has_ignored and label == c.ignored):
+            return is_left_out(c, row, label)
+    elif c.kind == CSR:
+        for entry in range(read_integer(&c.sparse.indptr, row), read_integer(&c.sparse.indptr, row + 1)):
+            if c.sparse.values[entry] != 0.0 and is_left_out(c, row, read_integer(&c.sparse.indices, entry)):
+                return True
+    else:
+        y = dense_row(c, &c.dense, row, room)
+        for j in range(c.classes):
+            if y[j] != 0 and is_left_out(c, row, j):
+                return True
+    for j in range(c.classes):
+        if not is_left_out(c, row, j):
+            return False
+    return True
+
+
+cdef int look_for_masked(const Call *c, int threads, real *like) except -1:
+    cdef Py_ssize_t i
+    cdef int refused = 0
+    cdef real *rooms = <real *>malloc(threads * c.classes * sizeof(real))
+    if rooms == NULL:
+        raise MemoryError()
+    with nogil:
+        for i in prange(c.n, num_threads=threads, schedule="static"):
+            refused |= is_refused(c, i, rooms + threadid() * c.classes)
+        free(rooms)
+    return refused
+
+
+def has_masked_target(cnp.ndarray mask, labels, dense, sparse, ignored, n_threads):
+    """Whether a mask (rows, n) or (outer, inner, n) leaves a row no class, or leaves out one of its targets."""
+    cdef Call c
+    c.kernels = active
+    c.classes = cnp.PyArray_DIM(mask, cnp.PyArray_NDIM(mask) - 1)
+    c.n = cnp.PyArray_SIZE(mask) // c.classes
+    c.has_ignored = ignored is not None
+    c.ignored = ignored if c.has_ignored else 0
+    c.has_left_out = True
+    c.left_out = rows_of(mask)
+    set_targets(&c, labels, dense, sparse)
+    return bool(look_for_masked(&c, threads_for(n_threads, 32 * c.n), <double *>NULL))
+
+
 def has_bad_dense(cnp.ndarray dense, bint single, n_threads):
     """Whether dense targets (rows, n) or (outer, inner, n) hold numbers that are negative, or not finite in the
     computing type."""
@@ -1144,7 +1195,7 @@ def loss(cnp.ndarray scores, labels, dense, sparse, weights, str head, double pa
     c.scores = rows_of(scores)
     c.classes = cnp.PyArray_DIM(scores, cnp.PyArray_NDIM(scores) - 1)
     c.n = cnp.PyArray_SIZE(scores) // c.classes
-    c.summed = summed_rows(c.classes, 4 if single else 8)
+    c.summed = summed_rows(c.classes, (4 if single else 8) * (3 if transform is not None else 1))
     c.chunk = chunk_rows(c.summed,
                          is_direct(&c.scores, <float *>NULL) if single else is_direct(&c.scores, <double *>NULL))
     c.has_ignored = ignored is not None

@@ -499,7 +499,7 @@ def _softmax_loss(
     # Without buffers nothing is lost if the row loop finds what must be refused.
     if dense is not None and (inputs or class_weight is not None) and _softmax.has_bad_dense(dense, single, n_threads):
         _validate.check_dense(dense, dtypes[0])
-    if mask is not None and inputs:
+    if mask is not None and inputs and _softmax.has_masked_target(mask, *checked, ignored, n_threads):
         _validate.check_mask(mask, checked, ignored, rows)
     if vector is not None:
         vector = _validate.real_array("v", vector)

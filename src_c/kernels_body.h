@@ -320,6 +320,13 @@ static inline V OP(load_some)(const REAL *p, ptrdiff_t k, REAL fill) {
     return k == LANES ? OP(load)(p) : OP(load_part)(p, k, fill);
 }
 
+static inline void OP(store_some)(REAL *p, V a, ptrdiff_t k) {
+    if (k == LANES)
+        OP(store)(p, a);
+    else
+        OP(store_part)(p, a, k);
+}
+
 /* What is counted of a row beside the sum: exponentials other than the top one if they are set apart; scores above -inf and
    their margins if those of -inf are marked. */
 typedef struct {
@@ -339,11 +346,7 @@ static inline SUM OP(expsum_step)(SUM sum, const REAL *x, const REAL *low, REAL 
         tally->margins = OP(sum_add_exact)(tally->margins, OP(keep)(present, below), OP(keep)(present, lost));
     }
     if (e) {
-        V stored = mode.marked ? OP(mark_masked)(score, value) : value;
-        if (k == LANES)
-            OP(store)(e, stored);
-        else
-            OP(store_part)(e, stored, k);
+        OP(store_some)(e, mode.marked ? OP(mark_masked)(score, value) : value, k);
     }
     if (!mode.apart) return OP(sum_add_both)(sum, value, rest, mode.brief);
     M other = OP(ne)(value, top);
@@ -708,38 +711,33 @@ static inline void OP(transform_step)(OP(transformation) *to, OP(changes) change
     V masked = OP(set)(-INFINITY), score = OP(load_some)(to->x + i, k, -INFINITY), rest = OP(set)(0);
     if (changes.capped) {
         OP(capped) at = OP(cap)(score, &to->cap);
-        OP(store_part)(to->slope + i, at.slope, k);
-        if (to->bend) OP(store_part)(to->bend + i, at.bend, k);
+        OP(store_some)(to->slope + i, at.slope, k);
+        if (to->bend) OP(store_some)(to->bend + i, at.bend, k);
         /* A masked class stays one. */
         score = OP(select)(OP(ne)(score, masked), at.high, masked);
         rest = at.low;
     }
     if (changes.biased) {
-        V bias = OP(load_some)(to->bias + i, k, 0), lost, sum = OP(two_sum)(score, bias, &lost);
-        rest = OP(add)(OP(add)(rest, OP(load_some)(to->bias_low + i, k, 0)), lost);
-        score = OP(select)(OP(ne)(bias, masked), sum, masked);
+        V lost, low = OP(load_some)(to->bias_low + i, k, 0);
+        score = OP(two_sum)(score, OP(load_some)(to->bias + i, k, 0), &lost);
+        rest = OP(add)(changes.capped ? OP(add)(rest, low) : low, lost);
     }
     if (changes.scaled) {
         V product = OP(mul)(score, to->scale);
-        V lost = OP(sub)(OP(mul)(score, to->scale_low), OP(remainder)(product, score, to->scale));
-        rest = changes.biased || changes.capped ? OP(fma)(rest, to->scale, lost) : lost;
+        V lost = OP(fnma)(score, to->scale_low, OP(remainder)(product, score, to->scale));
+        rest = changes.biased || changes.capped ? OP(sub)(OP(mul)(rest, to->scale), lost) : OP(sub)(OP(set)(0), lost);
         score = product;
     }
     if (changes.masked) score = OP(select)(OP(zero_bytes_part)(to->left_out + i, k), score, masked);
-    V top = OP(max)(to->top, score);
     if (changes.paired) {
-        /* The sum's own rounding as its lower part, so that sums compare as their upper, then their lower parts. */
-        V sum = OP(add)(score, rest);
-        M finite = OP(lt)(OP(abs)(score), OP(set)(INFINITY));
-        rest = OP(keep)(finite, OP(sub)(rest, OP(sub)(sum, score)));
-        score = OP(select)(finite, sum, score);
-        top = OP(max)(to->top, score);
-        to->top_low = OP(max)(OP(select)(OP(lt)(to->top, top), masked, to->top_low),
-                              OP(select)(OP(lt)(score, top), masked, rest));
-        OP(store_part)(to->low + i, rest, k);
+        /* Infinite scores have a NaN here. */
+        rest = OP(keep)(OP(ge)(rest, rest), rest);
+        to->top_low = OP(select)(OP(lt)(to->top, score), rest, to->top_low);
+        OP(store_some)(to->low + i, rest, k);
     }
+    V top = OP(max)(to->top, score);
     to->top = top;
-    OP(store_part)(to->high + i, score, k);
+    OP(store_some)(to->high + i, score, k);
 }
 
 static inline void KERNEL(transform_row)(OP(transformation) *to, OP(changes) changes, ptrdiff_t ahead, ptrdiff_t n,
@@ -912,11 +910,11 @@ static inline V OP(curved)(V e, const OP(curving) *by, int bent) {
     V counted = OP(keep)(OP(ge)(e, bent ? by->root_least : by->least), e);
     V p = OP(mul)(counted, by->inverse);
     V scaled = OP(mul)(bent ? counted : OP(mul)(counted, by->first), by->factor);
-    M above_half = OP(lt)(OP(set)(0.5), p);
-    V h = OP(select)(above_half, OP(mul)(scaled, by->not_top), OP(fnma)(p, scaled, scaled));
+    M top = OP(lt)(OP(set)(C(0x1.5p-1, 0x1.5p-1f)), p);
+    V h = OP(select)(top, OP(mul)(scaled, by->not_top), OP(fnma)(p, scaled, scaled));
     if (!bent) return h;
     /* The sum is what may be too small for a normal number: it stands 2^BIAS times as large until then. */
-    V product = OP(select)(above_half, by->top_product, OP(mul)(counted, by->root));
+    V product = OP(select)(top, by->top_product, OP(mul)(counted, by->root));
     h = OP(fma)(product, OP(abs)(product), h);
     return OP(mul)(OP(keep)(OP(not_lt)(OP(abs)(h), OP(set)(SMALLEST_NORMAL * TWO_TO_BIAS)), h), by->first);
 }
