@@ -13,6 +13,7 @@ cdef extern from "kernels.h" nogil:
         double *others
         double *rest
         double *stored
+        double *stored_rest
         double *margins
         double *margins_rest
         double *classes

@@ -161,6 +161,7 @@ cdef Py_ssize_t lay_out(const Call *c, Scratch *s, char *memory, Py_ssize_t item
     s.stats.others = <double *>take(&memory, figure)
     s.stats.rest = <double *>take(&memory, figure)
     s.stats.stored = <double *>take(&memory, figure)
+    s.stats.stored_rest = <double *>take(&memory, figure)
     s.stats.margins = <double *>take(&memory, figure)
     s.stats.margins_rest = <double *>take(&memory, figure)
     s.stats.classes = <double *>take(&memory, figure)
@@ -631,7 +632,7 @@ cdef void figure(Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row, double weigh
         s.curve_at_label[i] = <double>(curve_scale * (slope * p * not_p + label_bend * not_p * not_p
                                                       + 2 * c.z_loss * p * p))
     s.loss[i] = <double>(weight * value)
-    s.factor[i] = <double>(scale * slope / s.stats.stored[i])
+    s.factor[i] = <double>(scale * slope / (<wide>s.stats.stored[i] + s.stats.stored_rest[i]))
     if c.temperature != NULL:
         c.temperature[row] = <double>(scale * (slope * s.moment[i] - moment
                                                 - (z * (log_partition - log_total) if z != 0 else 0)))
@@ -639,7 +640,7 @@ cdef void figure(Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row, double weigh
         s.slope[i] = <double>slope
         s.bend[i] = <double>bend
         s.curve_scale[i] = <double>curve_scale
-        s.curve[i] = <double>(curve_scale * slope / s.stats.stored[i])
+        s.curve[i] = <double>(curve_scale * slope / (<wide>s.stats.stored[i] + s.stats.stored_rest[i]))
         s.inverse[i] = 1.0 / s.stats.stored[i]
         s.not_top[i] = ((s.stats.ties[i] - 1.0) + s.stats.others[i]) / (s.stats.ties[i] + s.stats.others[i])
         # Its square is what is needed, and alone it stays in the range of floats.
@@ -898,7 +899,9 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
                    grad_stride)
         add_targets(c, s, &b, grad, grad_stride)
     if c.has_vector:
-        rows_scale(k, <real *>b.e, b.e_stride, b.count, n, s.curve, NULL, out, out_stride)
+        for i in range(b.count):
+            s.factor[i] = s.curve_scale[i] * s.inverse[i]
+        rows_scale(k, <real *>b.e, b.e_stride, b.count, n, s.factor, NULL, out, out_stride)
         multiply_rows(c, s, &b, grad, out, out_stride)
     elif capped:
         for i in range(b.count):
@@ -1007,22 +1010,22 @@ cdef double total_weight(const Call *c) noexcept nogil:
     return total + rest
 
 
-cdef double class_weight_of(const Call *c, Py_ssize_t row, const double *class_weights, const real *high,
+cdef extended class_weight_of(const Call *c, Py_ssize_t row, const double *class_weights, const real *high,
                             const real *low, real *room) noexcept nogil:
     """The sum of a row's targets, each times its class's weight."""
     cdef Py_ssize_t entry
     cdef long long label
-    cdef double sum = 0.0
+    cdef extended sum = 0.0
     cdef const real *y
     if c.kind == LABELS:
         label = read_integer(&c.labels, row)
         return 0.0 if c.has_ignored and label == c.ignored else class_weights[label]
     if c.kind == CSR:
         for entry in range(read_integer(&c.sparse.indptr, row), read_integer(&c.sparse.indptr, row + 1)):
-            sum += c.sparse.values[entry] * class_weights[read_integer(&c.sparse.indices, entry)]
+            sum += <extended>c.sparse.values[entry] * class_weights[read_integer(&c.sparse.indices, entry)]
         return sum
     y = dense_row(c, &c.dense, row, room)
-    return row_dot(c.kernels, y, high, c.classes) + row_dot(c.kernels, y, low, c.classes)
+    return <extended>row_dot(c.kernels, y, high, c.classes) + row_dot(c.kernels, y, low, c.classes)
 
 
 cdef int sum_weights(const Call *c, const double *class_weights, const real *high, const real *low, double *out,
@@ -1033,8 +1036,8 @@ cdef int sum_weights(const Call *c, const double *class_weights, const real *hig
         raise MemoryError()
     with nogil:
         for i in prange(c.n, num_threads=threads, schedule="static"):
-            out[i] = ((c.weights[i] if c.weights != NULL else 1.0)
-                      * class_weight_of(c, i, class_weights, high, low, rooms + threadid() * c.classes))
+            out[i] = <double>((c.weights[i] if c.weights != NULL else 1.0)
+                              * class_weight_of(c, i, class_weights, high, low, rooms + threadid() * c.classes))
         free(rooms)
     return 0
 

@@ -38,7 +38,7 @@ cdef struct Scratch:
 
 
 cdef enum:
-    FIGURES = 7
+    FIGURES = 8
 
 
 cdef Py_ssize_t scratch_size(Py_ssize_t chunk, Py_ssize_t classes, Py_ssize_t itemsize) noexcept nogil:
@@ -60,6 +60,7 @@ cdef void lay_out(Scratch *s, char *memory, Py_ssize_t chunk, Py_ssize_t classes
     s.stats.margins = s.stats.margins_rest = s.stats.classes = NULL
     s.log_total = figures + 5 * figure
     s.factor = figures + 6 * figure
+    s.stats.stored_rest = figures + 7 * figure
     memory = <char *>(figures + FIGURES * figure)
     s.x = memory
     s.e = memory + block

@@ -422,6 +422,8 @@ def softmax_cross_entropy_hvp(
     """
     if out is False:
         raise TypeError("out is False: give an array to write into, or None for a new one")
+    if v is None:
+        raise TypeError("v is None: give a vector of the shape of the logits")
     return _softmax_loss(
         logits,
         targets,
@@ -486,7 +488,7 @@ def _softmax_loss(
 
     mask = None if class_mask is None else _validate.mask_of(class_mask, scores, axis)
     transform = None
-    if not (temperature == 1.0 and temperature_grad is False and softcap is None and logit_bias is None and mask is None):
+    if not (type(temperature) is float and temperature == 1.0 and temperature_grad is False and softcap is None and logit_bias is None and mask is None):
         transform = _transform(temperature, temperature_grad, softcap, logit_bias, mask, classes)
 
     in_place = False

@@ -38,6 +38,7 @@ typedef struct {
     double *others;       /* sum of exp(x - max) over all other scores */
     double *rest;         /* what `others` rounds off (double only) */
     double *stored;       /* sum of all stored exponentials, those equal to max included */
+    double *stored_rest;  /* what `stored` rounds off */
     double *margins;      /* sum of max - x over scores above -inf; asks that exponentials of -inf be stored as -1 */
     double *margins_rest; /* what `margins` rounds off (double only) */
     double *classes;      /* how many scores are above -inf */

@@ -84,7 +84,10 @@ static inline V OP(exp_mantissa_long)(V t, V low, V n, V *rest, V *less, V *less
     V one = OP(set)(1), half = OP(set)(0.5), r_rest, lost;
     V high = OP(fnma)(n, OP(set)(C(F64_LN2_HIGH, F32_LN2_HIGH)), t);
     V r = OP(two_sum)(high, OP(fnma)(n, OP(set)(C(F64_LN2_LOW, F32_LN2_LOW)), low), &r_rest);
-    V square = OP(mul)(r, r), cubic = OP(mul)(square, OP(sub)(OP(exp_tail)(r), half));
+    /* (e^r - 1 - r - r^2 / 2) / r^2 */
+    V series = OP(polynomial)(r, OP(exp_coefficients) + 1, sizeof OP(exp_coefficients) - sizeof(REAL));
+    series = OP(fma)(series, r, OP(set)(OP(exp_coefficients)[0] - C(0.5, 0.5f)));
+    V square = OP(mul)(r, r), cubic = OP(mul)(square, series);
     V square_rest = OP(fma)(OP(add)(r, r), r_rest, OP(sub)(OP(set)(0), OP(remainder)(square, r, r)));
     V two = OP(two_sum)(r, OP(mul)(half, square), &lost);
     V small = OP(add)(lost, OP(add)(r_rest, OP(fma)(half, square_rest, cubic)));
@@ -553,10 +556,11 @@ static void KERNEL(finish_rows)(ptrdiff_t rows, const fx_rows *out) {
         f64v total = f64_add(tied, sum);
         f64v rounded = f64_sub(total, tied);
         f64v total_rest = f64_add(f64_sub(tied, f64_sub(total, rounded)), f64_sub(sum, rounded));
-        total = f64_add(total, f64_add(f64_fma(ties, unit_rest, rest), total_rest));
+        total = f64_two_sum(total, f64_add(f64_fma(ties, unit_rest, rest), total_rest), &total_rest);
         f64_store_part(out->others + i, f64_select(finite, quotient, others), k);
         f64_store_part(out->rest + i, f64_keep(finite, quotient_rest), k);
         f64_store_part(out->stored + i, f64_select(finite, f64_scale2(total, power), f64_add(ties, others)), k);
+        f64_store_part(out->stored_rest + i, f64_keep(finite, f64_scale2(total_rest, power)), k);
     }
 }
 

@@ -10,6 +10,7 @@ Scores may be finite or -inf; what comes of NaN and +inf is spelt out in `test_s
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import mpmath
@@ -36,6 +37,8 @@ class Exact(NamedTuple):
     hess_scale: Any = None
     temperature: Any = None
     temperature_scale: Any = None
+    product: Any = None
+    product_scale: Any = None
 
 
 class Rows(NamedTuple):
@@ -194,6 +197,22 @@ def _others(values: np.ndarray) -> np.ndarray:
     return sums
 
 
+SMALL = 4000
+
+
+@lru_cache(maxsize=16)
+def _capped(data: bytes, shape: tuple[int, ...], softcap: float) -> np.ndarray:
+    """softcap tanh(z / softcap) with a single rounding, of long doubles."""
+    values = []
+    for z in np.frombuffer(data, np.longdouble):
+        high, low = float(z), float(z - np.longdouble(float(z)))
+        exactly = softcap * _mp.tanh((_mp.mpf(high) + low) / softcap)
+        first = float(exactly)
+        second = float(exactly - first)
+        values.append(np.longdouble(first) + np.longdouble(second))
+    return np.array(values, np.longdouble).reshape(shape)
+
+
 def transformed(
     logits: Any,
     temperature: float = 1.0,
@@ -212,7 +231,12 @@ def transformed(
         bent = np.where(z < 0, -1, 1) * -expm1(-2 * np.abs(z) / cap) / (1 + e)
         slope = 4 * e / (1 + e) ** 2
         bend = -2 * bent * slope / cap
-        z = np.where(z == -np.inf, z, cap * bent)
+        if z.size <= SMALL:
+            # Differences of scores that nearly agree need the last digit, too.
+            capped = _capped(z.tobytes(), z.shape, float(softcap)) if WIDE else cap * bent
+        else:
+            capped = cap * bent
+        z = np.where(z == -np.inf, z, capped)
     if logit_bias is not None:
         z = z + exact(logit_bias)
     if class_mask is not None:
@@ -238,6 +262,7 @@ def _softmax_loss(
     z_loss: float = 0.0,
     reduction: str = "mean",
     axis: int = -1,
+    v: Any = None,
 ) -> Exact:
     z = np.moveaxis(np.asarray(logits), axis, -1)
     classes = z.shape[-1]
@@ -286,6 +311,17 @@ def _softmax_loss(
     size = np.maximum(np.maximum(mass, np.maximum(np.abs(z_slope), np.abs(mass + z_slope))) * p, first)
     scale = np.where(hard & (lam == 0), np.abs(grad), size)
     hess, hess_scale = sum(terms), sum(np.abs(term) for term in terms) + np.abs(z_slope) * p
+    product = product_scale = None
+    if v is not None:
+        # Of cross-entropy, by all pairs of classes: p_i sum_j p_j (v_i - v_j), which does not cancel.
+        v = exact(v)
+        inner = slope * v
+        pairs = p[..., None] * p[..., None, :] * (inner[..., None] - inner[..., None, :])
+        mean = (p * inner).sum(-1, keepdims=True)
+        terms = [(mass + z_slope) * pairs.sum(-1) * slope, 2 * lam * p * mean * slope, grad * bend * v]
+        product = sum(terms)
+        largest = np.abs(inner).max(-1, keepdims=True)
+        product_scale = (np.abs(mass + z_slope) + 2 * lam) * p * largest * slope + scale * np.abs(bend * v)
     hess, hess_scale = hess * slope**2 + grad * bend, hess_scale * slope**2 + scale * np.abs(bend)
 
     with np.errstate(invalid="ignore"):
@@ -295,7 +331,10 @@ def _softmax_loss(
     spread, here = ((p * finite).sum(-1, keepdims=True), (first * margin).sum(-1, keepdims=True))
     parts = ((mass + z_slope) * spread, here, z_slope * rows.top[..., None])
     by_temperature = ((parts[0] - parts[1] - parts[2]) / exact(temperature))[..., 0]
-    temperature_scale = (sum(np.abs(part) for part in parts) / exact(temperature))[..., 0]
+    # Minus the gradient times the scores: of such terms' size are its ulps.
+    with np.errstate(invalid="ignore"):
+        products = np.where(unmasked, np.abs(grad * u) / exact(temperature), exact(0.0)).sum(-1)
+    temperature_scale = (sum(np.abs(part) for part in parts)[..., 0] + products) / exact(temperature)
 
     loss = np.where(live, weights * loss, exact(0.0))
     loss, factor = _reduce(loss, weights, exact(counts), reduction)
@@ -307,7 +346,9 @@ def _softmax_loss(
         np.moveaxis(a * factor[..., None], -1, axis)
         for a in (grad * slope, hess, scale * slope, hess_scale)
     )
-    return Exact(loss, grad, hess, scale, hess_scale, by_temperature, temperature_scale)
+    if v is not None:
+        product, product_scale = product * factor[..., None], product_scale * factor[..., None]
+    return Exact(loss, grad, hess, scale, hess_scale, by_temperature, temperature_scale, product, product_scale)
 
 
 def softmax_cross_entropy(logits: Any, targets: Any, **options: Any) -> Exact:

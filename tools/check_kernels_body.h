@@ -32,7 +32,7 @@ typedef struct {
 
 /* What one instruction set makes of them. */
 typedef struct {
-    double max[ROWS], max_low[ROWS], ties[ROWS], others[ROWS], rest[ROWS], stored[ROWS], margins[ROWS],
+    double max[ROWS], max_low[ROWS], ties[ROWS], others[ROWS], rest[ROWS], stored[ROWS], stored_rest[ROWS], margins[ROWS],
         margins_rest[ROWS], classes[ROWS];
     REAL e[FX_FEW_SIZE(ROWS, LONGEST + 3)], out[SIZE];
     const REAL *exponentials;
@@ -97,6 +97,7 @@ static void NAME(run_expsum)(const KERNELS *kernels, NAME(figures) *to) {
         .others = to->others,
         .rest = to->rest,
         .stored = to->stored,
+        .stored_rest = to->stored_rest,
         .margins = at->masked ? to->margins : NULL,
         .margins_rest = at->masked ? to->margins_rest : NULL,
         .classes = at->masked ? to->classes : NULL,
@@ -248,7 +249,7 @@ static void NAME(check_rows_transform)(const KERNELS *ours, const KERNELS *scala
         for (ptrdiff_t j = 0; j < SIZE; ++j) NAME(compare)("bend", n, (double)bend[0][j], (double)bend[1][j], 1.0);
         for (ptrdiff_t row = 0; row < at->rows; ++row) {
             int usable = 1;
-            for (ptrdiff_t j = 0; j < n; ++j) usable &= !isnan(at->x[at->shift + row * at->stride + j]);
+            for (ptrdiff_t j = 0; j < n; ++j) usable &= !isnan(high[1][at->shift + row * n + j]);
             if (usable) NAME(compare)("max", n, max[0][row], max[1][row], 0.0);
         }
     }
