@@ -243,6 +243,18 @@ def _range(low: float, high: float) -> str:
     return f"a finite number of at least {low:g}" if high == math.inf else f"a number from {low:g} to {high:g}"
 
 
+def factors(name: str, value: Any, shape: tuple[int, ...], low: float, high: float) -> float | np.ndarray:
+    """A finite number in [low, high], or float64 ones along the last axis of `shape`."""
+    if type(value) is float or not (isinstance(value, (list, tuple)) or getattr(value, "shape", ())):
+        return number(name, value, low, high)
+    array = real_array(name, value)
+    if array.shape != shape[-1:]:
+        wanted = f", or one for each element of the last axis, of shape {shape[-1:]}" if shape else ""
+        raise ValueError(f"{name} has shape {array.shape}, logits {shape}: give one number{wanted}")
+    check_range(name, array, low, high, f"give {_range(low, high)}")
+    return np.ascontiguousarray(array, np.float64)
+
+
 def reduction_of(reduction: Any) -> str:
     """One of "mean", "sum", "none"."""
     if not isinstance(reduction, str) or reduction not in _REDUCTIONS:

@@ -53,9 +53,12 @@ typedef struct {
 } fx_target;
 
 typedef struct {
-    double scale;      /* multiplies the gradient and the curvature */
-    double smoothing;  /* targets become y (1 - smoothing) + smoothing / 2 */
-    double pos_weight; /* multiplies the term of y */
+    double scale;                            /* multiplies the gradient and the curvature */
+    double smoothing;                        /* targets become y (1 - smoothing) + smoothing / 2 */
+    double pos_weight;                       /* multiplies the term of y */
+    double neg_weight;                       /* multiplies the term of 1 - y (focal loss only) */
+    double gamma;                            /* of the focal loss */
+    const double *pos_weights, *neg_weights; /* of each element instead, or NULL */
 } fx_sigmoid;
 
 #define FX_MEMBER(type, name, arguments) type(*name) arguments;

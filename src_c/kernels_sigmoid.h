@@ -1,5 +1,173 @@
 /* The sigmoid family, for REAL = double and REAL = float, on top of kernels_body.h: elementwise. */
 
+/* ---- numbers with digits to spare ------------------------------------------------------------------ */
+
+/* s^gamma = exp(gamma log s) makes an error of log s larger by gamma log s, up to ten bits in double and seven in
+   float. Its terms are wide numbers: for doubles pairs, the second being what the first rounds off (to 2^-64 of it);
+   for floats doubles, in two halves (to 2^-33). */
+#ifndef FX_WIDE
+#define FX_WIDE
+typedef struct {
+    f64v value, rest;
+} f64_wide;
+typedef struct {
+    f64v low, high;
+} f32_wide;
+typedef f64m f64_wide_mask;
+typedef struct {
+    f64m low, high;
+} f32_wide_mask;
+
+static inline f64_wide f64_widen(f64v a) { return (f64_wide){a, f64_set(0)}; }
+static inline f32_wide f32_widen(f32v a) { return (f32_wide){f32_low(a), f32_high(a)}; }
+static inline f64_wide f64_wide_set(double a) { return (f64_wide){f64_set(a), f64_set(0)}; }
+static inline f32_wide f32_wide_set(double a) { return (f32_wide){f64_set(a), f64_set(a)}; }
+static inline f64_wide f64_wide_load(const double *p, ptrdiff_t k) {
+    return (f64_wide){f64_load_part(p, k, 0), f64_set(0)};
+}
+static inline f32_wide f32_wide_load(const double *p, ptrdiff_t k) {
+    if (k <= F64_LANES) return (f32_wide){f64_load_part(p, k, 0), f64_set(0)};
+    return (f32_wide){f64_load(p), f64_load_part(p + F64_LANES, k - F64_LANES, 0)};
+}
+/* An infinite value has a NaN rest. */
+static inline f64v f64_narrow(f64_wide a) {
+    return f64_add(a.value, f64_keep(f64_lt(f64_abs(a.rest), f64_set(INFINITY)), a.rest));
+}
+static inline f32v f32_narrow(f32_wide a) { return f32_join(a.low, a.high); }
+
+static inline f64_wide_mask f64_wide_lt(f64_wide a, f64_wide b) { return f64_lt(a.value, b.value); }
+static inline f32_wide_mask f32_wide_lt(f32_wide a, f32_wide b) {
+    return (f32_wide_mask){f64_lt(a.low, b.low), f64_lt(a.high, b.high)};
+}
+static inline f64_wide f64_wide_keep(f64_wide_mask m, f64_wide a) {
+    return (f64_wide){f64_keep(m, a.value), f64_keep(m, a.rest)};
+}
+static inline f32_wide f32_wide_keep(f32_wide_mask m, f32_wide a) {
+    return (f32_wide){f64_keep(m.low, a.low), f64_keep(m.high, a.high)};
+}
+static inline f64_wide f64_wide_select(f64_wide_mask m, f64_wide a, f64_wide b) {
+    return (f64_wide){f64_select(m, a.value, b.value), f64_select(m, a.rest, b.rest)};
+}
+static inline f32_wide f32_wide_select(f32_wide_mask m, f32_wide a, f32_wide b) {
+    return (f32_wide){f64_select(m.low, a.low, b.low), f64_select(m.high, a.high, b.high)};
+}
+
+static inline f64_wide f64_wide_add(f64_wide a, f64_wide b) {
+    f64v value = f64_add(a.value, b.value);
+    f64v rounded = f64_sub(value, a.value);
+    f64v lost = f64_add(f64_sub(a.value, f64_sub(value, rounded)), f64_sub(b.value, rounded));
+    return (f64_wide){value, f64_add(lost, f64_add(a.rest, b.rest))};
+}
+static inline f32_wide f32_wide_add(f32_wide a, f32_wide b) {
+    return (f32_wide){f64_add(a.low, b.low), f64_add(a.high, b.high)};
+}
+static inline f64_wide f64_wide_sub(f64_wide a, f64_wide b) {
+    return f64_wide_add(a, (f64_wide){f64_sub(f64_set(0), b.value), f64_sub(f64_set(0), b.rest)});
+}
+static inline f32_wide f32_wide_sub(f32_wide a, f32_wide b) {
+    return (f32_wide){f64_sub(a.low, b.low), f64_sub(a.high, b.high)};
+}
+/* a + b where |a| is the larger, or 0. */
+static inline f64_wide f64_wide_add_smaller(f64_wide a, f64_wide b) {
+    f64v value = f64_add(a.value, b.value);
+    f64v lost = f64_add(f64_sub(a.value, value), b.value);
+    return (f64_wide){value, f64_add(lost, f64_add(a.rest, b.rest))};
+}
+static inline f64_wide f64_wide_mul(f64_wide a, f64_wide b) {
+    f64v value = f64_mul(a.value, b.value);
+    f64v lost = f64_remainder(value, a.value, b.value);
+    return (f64_wide){value, f64_sub(f64_fma(a.value, b.rest, f64_mul(a.rest, b.value)), lost)};
+}
+static inline f32_wide f32_wide_mul(f32_wide a, f32_wide b) {
+    return (f32_wide){f64_mul(a.low, b.low), f64_mul(a.high, b.high)};
+}
+static inline f64_wide f64_wide_scale(f64_wide a, f64v b) {
+    f64v value = f64_mul(a.value, b);
+    return (f64_wide){value, f64_sub(f64_mul(a.rest, b), f64_remainder(value, a.value, b))};
+}
+static inline f32_wide f32_wide_scale(f32_wide a, f64v b) { return (f32_wide){f64_mul(a.low, b), f64_mul(a.high, b)}; }
+
+/* e^t for t <= 0, flushed to zero below the smallest normal number. */
+static inline f64_wide f64_wide_exp(f64_wide t) {
+    f64v n = f64_power_of_two(t.value), low = f64_set(F64_LN2_LOW);
+    f64v high = f64_fnma(n, f64_set(F64_LN2_HIGH), t.value), product = f64_mul(n, low);
+    f64_wide r;
+    r.value = f64_difference(high, product, &r.rest);
+    r.rest = f64_add(r.rest, f64_add(t.rest, f64_remainder(product, n, low)));
+    f64_wide p =
+        f64_widen(f64_mul(r.value, f64_polynomial(r.value, pair_exp_coefficients, sizeof pair_exp_coefficients)));
+    p = f64_wide_add_smaller((f64_wide){f64_set(PAIR_SIXTH), f64_set(PAIR_SIXTH_REST)}, p);
+    p = f64_wide_add_smaller(f64_wide_set(0.5), f64_wide_mul(p, r));
+    p = f64_wide_add_smaller(f64_wide_set(1), f64_wide_mul(p, r));
+    p = f64_wide_add_smaller(f64_wide_set(1), f64_wide_mul(p, r));
+    f64m counts = f64_not_lt(t.value, f64_set(-0x1.6232bdd7abcd2p+9));
+    return f64_wide_keep(counts, (f64_wide){f64_scale2(p.value, n), f64_scale2(p.rest, n)});
+}
+/* Floats do not see what is below e^-700. The maximum of a number and NaN, in this order, is NaN everywhere. */
+static inline f64v f64_plain_exp(f64v t) {
+    f64v one = f64_set(1), bounded = f64_max(f64_set(-700), t), n = f64_power_of_two(bounded);
+    f64v r = f64_fnma(n, f64_set(PAIR_LN2), bounded);
+    f64v tail = f64_polynomial(r, plain_exp_coefficients, sizeof plain_exp_coefficients);
+    return f64_scale2(f64_fma(f64_fma(tail, r, one), r, one), n);
+}
+static inline f32_wide f32_wide_exp(f32_wide t) { return (f32_wide){f64_plain_exp(t.low), f64_plain_exp(t.high)}; }
+
+/* log(1 + e^-size), expit(-size) and expit(size) for size >= 0. */
+typedef struct {
+    f64_wide log, small, large;
+} f64_wide_logistic;
+typedef struct {
+    f32_wide log, small, large;
+} f32_wide_logistic;
+
+/* One division for both quotients: their rests make up for what the inverses lack. */
+static inline f64_wide_logistic f64_wide_logistic_of(f64_wide size) {
+    f64v zero = f64_set(0), one = f64_set(1), half = f64_set(0.5);
+    f64_wide e = f64_wide_exp((f64_wide){f64_sub(zero, size.value), zero});
+    f64m big = f64_lt(half, e.value);
+    f64_wide f = {f64_select(big, f64_mul(f64_sub(e.value, one), half), e.value),
+                  f64_select(big, f64_mul(e.rest, half), e.rest)};
+    f64_wide above_one = f64_wide_add_smaller(f64_wide_set(1), e), above_two = f64_wide_add_smaller(f64_wide_set(2), f);
+    f64v inverse = f64_div(one, f64_mul(above_one.value, above_two.value));
+    f64v inverse_one = f64_mul(inverse, above_two.value), inverse_two = f64_mul(inverse, above_one.value);
+
+    f64_wide_logistic at;
+    f64v lost = f64_fnma(inverse_one, above_one.rest, f64_remainder(one, inverse_one, above_one.value));
+    at.large = (f64_wide){inverse_one, f64_mul(lost, inverse_one)};
+    at.small = f64_wide_mul(e, at.large);
+
+    f64_wide s = f64_widen(f64_mul(f.value, inverse_two));
+    lost = f64_fnma(s.value, above_two.rest, f64_add(f64_remainder(f.value, s.value, above_two.value), f.rest));
+    s.rest = f64_mul(lost, inverse_two);
+    f64_wide z = f64_wide_mul(s, s);
+    f64_wide p =
+        f64_widen(f64_mul(z.value, f64_polynomial(z.value, pair_log_coefficients, sizeof pair_log_coefficients)));
+    p = f64_wide_add_smaller((f64_wide){f64_set(PAIR_TWO_THIRDS), f64_set(PAIR_TWO_THIRDS_REST)}, p);
+    p = f64_wide_mul(f64_wide_add_smaller(f64_wide_set(2), f64_wide_mul(p, z)), s);
+    f64_wide doubled = {f64_keep(big, f64_set(PAIR_LN2)), f64_keep(big, f64_set(PAIR_LN2_REST))};
+    at.log = f64_wide_add_smaller(doubled, p);
+    return at;
+}
+static inline void f64_plain_logistic(f64v size, f64v *log, f64v *small, f64v *large) {
+    f64v e = f64_plain_exp(f64_sub(f64_set(0), size));
+    f64v above_one = f64_add(f64_set(1), e), above_two = f64_add(f64_set(2), e);
+    f64v inverse = f64_div(f64_set(1), f64_mul(above_one, above_two));
+    *large = f64_mul(inverse, above_two);
+    *small = f64_mul(e, *large);
+    f64v s = f64_mul(e, f64_mul(inverse, above_one)), z = f64_mul(s, s);
+    f64v p = f64_polynomial(z, plain_log_coefficients, sizeof plain_log_coefficients);
+    *log = f64_mul(s, f64_fma(z, p, f64_set(2)));
+}
+static inline f32_wide_logistic f32_wide_logistic_of(f32_wide size) {
+    f32_wide_logistic at;
+    f64_plain_logistic(size.low, &at.log.low, &at.small.low, &at.large.low);
+    f64_plain_logistic(size.high, &at.log.high, &at.small.high, &at.large.high);
+    return at;
+}
+#endif
+
+/* ---- sigmoid ----------------------------------------------------------------------------------------- */
+
 /* expit(x), expit(-x), the smaller and the larger of the two, and e = exp(-|x|). */
 typedef struct {
     V e, p, q, small, large;
@@ -42,7 +210,7 @@ static void KERNEL(log_expit)(const REAL *x, REAL *out, ptrdiff_t n) {
 #ifndef FX_SIGMOID_MIXTURE
 #define FX_SIGMOID_MIXTURE
 typedef struct {
-    f64v kept, kept_rest, mixed, positive;
+    f64v kept, kept_rest, mixed;
 } f64_mixing;
 
 static inline f64v f64_mix(f64v y, f64v y_rest, const f64_mixing *by, f64v *rest) {
@@ -53,13 +221,13 @@ static inline f64v f64_mix(f64v y, f64v y_rest, const f64_mixing *by, f64v *rest
     return value;
 }
 
-static inline f64v f64_mixture(f64v x, f64v y, f64v log_term, f64v log_rest, const f64_mixing *by) {
+static inline f64v f64_mixture(f64v x, f64v y, f64v log_term, f64v log_rest, const f64_mixing *by, f64v positive) {
     f64v zero = f64_set(0), not_y_rest, a_rest, b_rest, total_rest;
     f64v not_y = f64_difference(f64_set(1), y, &not_y_rest);
     f64v a = f64_mix(not_y, not_y_rest, by, &a_rest);
     f64v part = f64_mix(y, zero, by, &b_rest);
-    f64v b = f64_mul(part, by->positive);
-    b_rest = f64_sub(f64_mul(b_rest, by->positive), f64_remainder(b, part, by->positive));
+    f64v b = f64_mul(part, positive);
+    b_rest = f64_sub(f64_mul(b_rest, positive), f64_remainder(b, part, positive));
     f64v total = f64_difference(a, f64_sub(zero, b), &total_rest);
     total_rest = f64_add(total_rest, f64_add(a_rest, b_rest));
     f64m above = f64_lt(zero, x);
@@ -71,14 +239,16 @@ static inline f64v f64_mixture(f64v x, f64v y, f64v log_term, f64v log_rest, con
     return f64_fma(slope, counted, f64_fma(total, log_term, small));
 }
 
-static inline f64v f64_in_double(f64v x, f64v y, f64v log_term, f64v log_rest, const f64_mixing *by) {
-    return f64_mixture(x, y, log_term, log_rest, by);
+static inline f64v f64_in_double(f64v x, f64v y, f64v log_term, f64v log_rest, const f64_mixing *by,
+                                 f64_wide positive) {
+    return f64_mixture(x, y, log_term, log_rest, by, positive.value);
 }
-static inline f32v f32_in_double(f32v x, f32v y, f32v log_term, f32v log_rest, const f64_mixing *by) {
+static inline f32v f32_in_double(f32v x, f32v y, f32v log_term, f32v log_rest, const f64_mixing *by,
+                                 f32_wide positive) {
     f64v low = f64_add(f32_low(log_term), f32_low(log_rest)), zero = f64_set(0);
     f64v high = f64_add(f32_high(log_term), f32_high(log_rest));
-    return f32_join(f64_mixture(f32_low(x), f32_low(y), low, zero, by),
-                    f64_mixture(f32_high(x), f32_high(y), high, zero, by));
+    return f32_join(f64_mixture(f32_low(x), f32_low(y), low, zero, by, positive.low),
+                    f64_mixture(f32_high(x), f32_high(y), high, zero, by, positive.high));
 }
 #endif
 
@@ -92,9 +262,10 @@ static inline double KERNEL(sigmoid_terms)(const REAL *x, const REAL *y, ptrdiff
     V zero = OP(set)(0), one = OP(set)(1);
     double kept_exactly = 1.0 - options->smoothing;
     f64_mixing by = {f64_set(kept_exactly), f64_set((1.0 - kept_exactly) - options->smoothing),
-                     f64_set(options->smoothing / 2), f64_set(options->pos_weight)};
+                     f64_set(options->smoothing / 2)};
     V kept = OP(set)((REAL)kept_exactly), mixed = OP(set)((REAL)(options->smoothing / 2));
-    V positive = OP(set)((REAL)options->pos_weight), scale = OP(set)((REAL)options->scale);
+    OP(wide) positive = OP(wide_set)(options->pos_weight);
+    V scale = OP(set)((REAL)options->scale);
     V scale_rest = OP(set)((REAL)(options->scale - (double)(REAL)options->scale));
     V least = OP(set)(SMALLEST_NORMAL);
     SUM sum = OP(sum_zero)();
@@ -112,14 +283,15 @@ static inline double KERNEL(sigmoid_terms)(const REAL *x, const REAL *y, ptrdiff
         outside += LANES - OP(count)(OP(ge)(target, zero)) + OP(count)(OP(lt)(one, target));
         V a = OP(sub)(one, target), b = target;
         if (mixing) {
+            if (options->pos_weights) positive = OP(wide_load)(options->pos_weights + i, k);
             a = OP(fma)(a, kept, mixed);
-            b = OP(mul)(OP(fma)(b, kept, mixed), positive);
+            b = OP(mul)(OP(fma)(b, kept, mixed), OP(narrow)(positive));
         }
         OP(logistic) at = OP(logistic_of)(score);
         V log_rest, log_term = OP(log1p_unit)(at.e, &log_rest), value;
         if (mixing) {
             log_rest = OP(fma)(at.e_rest, at.large, log_rest);
-            value = OP(in_double)(score, target, log_term, log_rest, &by);
+            value = OP(in_double)(score, target, log_term, log_rest, &by, positive);
         } else {
             V slope = OP(select)(OP(lt)(zero, score), a, b);
             V linear = OP(keep)(OP(ne)(slope, zero), OP(mul)(slope, OP(abs)(score)));
@@ -147,7 +319,139 @@ static inline double KERNEL(sigmoid_terms)(const REAL *x, const REAL *y, ptrdiff
 
 static double KERNEL(sigmoid_loss)(const REAL *x, const REAL *y, ptrdiff_t n, const fx_sigmoid *options,
                                    const REAL *weight, REAL *loss, REAL *grad, REAL *hess, ptrdiff_t *refused) {
-    if (options->smoothing != 0.0 || options->pos_weight != 1.0)
+    if (options->smoothing != 0.0 || options->pos_weight != 1.0 || options->pos_weights)
         return KERNEL(sigmoid_terms)(x, y, n, options, 1, weight, loss, grad, hess, refused);
     return KERNEL(sigmoid_terms)(x, y, n, options, 0, weight, loss, grad, hess, refused);
+}
+
+/* ---- focal loss -------------------------------------------------------------------------------------- */
+
+#ifndef FX_FOCAL
+#define FX_FOCAL
+/* Whole exponents up to here are reached by multiplications. */
+#define FX_MOST_MULTIPLIED 8.0
+#endif
+
+/* For a score x in favour of its outcome, with p = expit(x), s = expit(-x), L = -log p: the loss s^gamma L, minus its
+   derivative, s^gamma (s + gamma p L), and its second one, s^gamma p (s + gamma (gamma p L + s (2 - L))). */
+typedef struct {
+    OP(wide) value, slope, curve;
+} OP(focal);
+
+static inline OP(focal) OP(focal_of)(OP(wide) size, OP(wide_logistic) at, OP(wide_mask) in_favour, double gamma,
+                                     int multiplied, int sloped, int curved) {
+    OP(wide) far = OP(wide_add)(size, at.log), zero = OP(wide_set)(0);
+    OP(wide) s = OP(wide_select)(in_favour, at.small, at.large), p = OP(wide_select)(in_favour, at.large, at.small);
+    OP(wide) loss = OP(wide_select)(in_favour, at.log, far), power;
+    if (multiplied) {
+        OP(wide) square = s;
+        unsigned left = (unsigned)gamma;
+        power = left & 1 ? s : OP(wide_set)(1);
+        while (left >>= 1) {
+            square = OP(wide_mul)(square, square);
+            if (left & 1) power = OP(wide_mul)(power, square);
+        }
+    } else {
+        OP(wide) minus_log_s = OP(wide_select)(in_favour, far, at.log);
+        power = OP(wide_exp)(OP(wide_scale)(minus_log_s, f64_set(-gamma)));
+    }
+    OP(focal) of = {OP(wide_mul)(power, loss), zero, zero};
+    if (sloped) {
+        /* Where the loss is infinite, p L is 0. */
+        OP(wide) finite = OP(wide_keep)(OP(wide_lt)(loss, OP(wide_set)(INFINITY)), loss);
+        OP(wide) weighted = OP(wide_scale)(OP(wide_mul)(p, finite), f64_set(gamma));
+        of.slope = OP(wide_mul)(power, OP(wide_add)(s, weighted));
+        if (curved) {
+            OP(wide) bend = OP(wide_mul)(s, OP(wide_sub)(OP(wide_set)(2), finite));
+            bend = OP(wide_scale)(OP(wide_add)(weighted, bend), f64_set(gamma));
+            of.curve = OP(wide_mul)(OP(wide_mul)(power, p), OP(wide_add)(s, bend));
+        }
+    }
+    return of;
+}
+
+/* a b, where a factor 0 silences even what is infinite. */
+static inline OP(wide) OP(wide_share)(OP(wide) a, OP(wide) b) {
+    return OP(wide_keep)(OP(wide_lt)(OP(wide_set)(0), a), OP(wide_mul)(a, b));
+}
+
+/* Rounded, and flushed to zero below the smallest normal number. */
+static inline V OP(flushed)(OP(wide) a) {
+    V value = OP(narrow)(a);
+    return OP(keep)(OP(not_lt)(OP(abs)(value), OP(set)(SMALLEST_NORMAL)), value);
+}
+
+/* With a = neg_weight (1 - y), b = pos_weight y and f the loss of focal_of: a f(-x) + b f(x), and its derivatives.
+   Weights, scale and what is returned are those of sigmoid_terms. */
+static inline double KERNEL(focal_terms)(const REAL *x, const REAL *y, ptrdiff_t n, const fx_sigmoid *options,
+                                         int multiplied, const REAL *weight, REAL *loss, REAL *grad, REAL *hess,
+                                         ptrdiff_t *refused) {
+    V zero = OP(set)(0), one = OP(set)(1);
+    OP(wide) none = OP(wide_set)(0), scale = OP(wide_set)(options->scale);
+    OP(wide) kept = OP(wide_sub)(OP(wide_set)(1), OP(wide_set)(options->smoothing));
+    OP(wide) mixed = OP(wide_set)(options->smoothing / 2);
+    OP(wide) positive = OP(wide_set)(options->pos_weight), negative = OP(wide_set)(options->neg_weight);
+    SUM sum = OP(sum_zero)();
+    double gamma = options->gamma;
+    int sloped = grad || hess, curved = hess != NULL;
+    ptrdiff_t outside = 0;
+    REAL ones[LANES];
+    OP(store)(ones, one);
+    for (ptrdiff_t i = 0; i < n; i += LANES) {
+        ptrdiff_t k = n - i < LANES ? n - i : LANES;
+        V score = k == LANES ? OP(load)(x + i) : OP(load_part)(x + i, k, 0);
+        V target = k == LANES ? OP(load)(y + i) : OP(load_part)(y + i, k, 0);
+        /* What is not an element has no weight. */
+        V w = k == LANES && !weight ? one : OP(load_part)(weight ? weight + i : ones, k, 0);
+        M counts = OP(ne)(w, zero), between = OP(ne)(OP(mul)(target, OP(sub)(one, target)), zero);
+        outside += LANES - OP(count)(OP(ge)(target, zero)) + OP(count)(OP(lt)(one, target));
+        if (options->pos_weights) positive = OP(wide_load)(options->pos_weights + i, k);
+        if (options->neg_weights) negative = OP(wide_load)(options->neg_weights + i, k);
+        OP(wide) size = OP(widen)(OP(abs)(score)), value, slope = none, curve = none;
+        OP(wide_logistic) at = OP(wide_logistic_of)(size);
+        if (options->smoothing == 0.0 && !OP(count)(between)) {
+            /* Labels have one of the two terms; the same bits as below. */
+            OP(wide) which = OP(widen)(target);
+            V turned = OP(select)(OP(lt)(zero, target), score, OP(sub)(zero, score));
+            OP(wide) share = OP(wide_select)(OP(wide_lt)(none, which), positive, negative);
+            OP(wide_mask) in_favour = OP(wide_lt)(none, OP(widen)(turned));
+            OP(focal) of = OP(focal_of)(size, at, in_favour, gamma, multiplied, sloped, curved);
+            value = OP(wide_share)(share, of.value);
+            if (sloped) {
+                slope = OP(wide_mul)(share, of.slope);
+                slope = OP(wide_select)(OP(wide_lt)(none, which), OP(wide_sub)(none, slope), slope);
+            }
+            if (curved) curve = OP(wide_mul)(share, of.curve);
+        } else {
+            OP(wide) yes = OP(widen)(target), no = OP(wide_sub)(OP(wide_set)(1), yes), turned = OP(widen)(score);
+            OP(wide) a = OP(wide_mul)(OP(wide_add)(OP(wide_mul)(no, kept), mixed), negative);
+            OP(wide) b = OP(wide_mul)(OP(wide_add)(OP(wide_mul)(yes, kept), mixed), positive);
+            OP(focal) of_no = OP(focal_of)(size, at, OP(wide_lt)(turned, none), gamma, multiplied, sloped, curved);
+            OP(focal) of_yes = OP(focal_of)(size, at, OP(wide_lt)(none, turned), gamma, multiplied, sloped, curved);
+            value = OP(wide_add)(OP(wide_share)(a, of_no.value), OP(wide_share)(b, of_yes.value));
+            if (sloped) slope = OP(wide_sub)(OP(wide_mul)(a, of_no.slope), OP(wide_mul)(b, of_yes.slope));
+            if (curved) curve = OP(wide_add)(OP(wide_mul)(a, of_no.curve), OP(wide_mul)(b, of_yes.curve));
+        }
+        OP(wide) factor = scale;
+        if (weight) {
+            OP(wide) wide_w = OP(widen)(w);
+            factor = OP(wide_mul)(wide_w, scale);
+            value = OP(wide_mul)(value, wide_w);
+        }
+        V rounded = OP(keep)(counts, OP(flushed)(value));
+        sum = OP(sum_add)(sum, rounded);
+        if (loss) OP(store_part)(loss + i, rounded, k);
+        if (grad) OP(store_part)(grad + i, OP(keep)(counts, OP(flushed)(OP(wide_mul)(slope, factor))), k);
+        if (hess) OP(store_part)(hess + i, OP(keep)(counts, OP(flushed)(OP(wide_mul)(curve, factor))), k);
+    }
+    *refused += outside;
+    double rest;
+    return OP(sum_total)(sum, &rest);
+}
+
+static double KERNEL(focal_loss)(const REAL *x, const REAL *y, ptrdiff_t n, const fx_sigmoid *options,
+                                 const REAL *weight, REAL *loss, REAL *grad, REAL *hess, ptrdiff_t *refused) {
+    if (options->gamma <= FX_MOST_MULTIPLIED && options->gamma == rint(options->gamma))
+        return KERNEL(focal_terms)(x, y, n, options, 1, weight, loss, grad, hess, refused);
+    return KERNEL(focal_terms)(x, y, n, options, 0, weight, loss, grad, hess, refused);
 }
