@@ -28,9 +28,9 @@ cdef extern from "kernels.h" nogil:
     ctypedef struct fx_sigmoid:
         double scale
         double smoothing
+        double gamma
         double pos_weight
         double neg_weight
-        double gamma
         const double *pos_weights
         const double *neg_weights
 
@@ -49,8 +49,6 @@ cdef extern from "kernels.h" nogil:
         void (*log_expit)(const float *, float *, Py_ssize_t) noexcept nogil
         double (*sigmoid_loss)(const float *, const float *, Py_ssize_t, const fx_sigmoid *, const float *,
                                float *, float *, float *, Py_ssize_t *) noexcept nogil
-        double (*focal_loss)(const float *, const float *, Py_ssize_t, const fx_sigmoid *, const float *,
-                               float *, float *, float *, Py_ssize_t *) noexcept nogil
         void (*from_f16)(const uint16_t *, float *, Py_ssize_t) noexcept nogil
         void (*to_f16)(const float *, uint16_t *, Py_ssize_t) noexcept nogil
 
@@ -68,8 +66,6 @@ cdef extern from "kernels.h" nogil:
         void (*expit)(const double *, double *, Py_ssize_t) noexcept nogil
         void (*log_expit)(const double *, double *, Py_ssize_t) noexcept nogil
         double (*sigmoid_loss)(const double *, const double *, Py_ssize_t, const fx_sigmoid *,
-                               const double *, double *, double *, double *, Py_ssize_t *) noexcept nogil
-        double (*focal_loss)(const double *, const double *, Py_ssize_t, const fx_sigmoid *,
                                const double *, double *, double *, double *, Py_ssize_t *) noexcept nogil
         void (*exp)(const double *, double *, Py_ssize_t) noexcept nogil
         void (*log1p)(const double *, double *, double *, Py_ssize_t) noexcept nogil
@@ -171,12 +167,3 @@ cdef inline double sigmoid_loss(Table k, const real *x, const real *y, Py_ssize_
         return k.f32.sigmoid_loss(x, y, n, options, weight, loss, grad, hess, refused)
     else:
         return k.f64.sigmoid_loss(x, y, n, options, weight, loss, grad, hess, refused)
-
-
-cdef inline double focal_loss(Table k, const real *x, const real *y, Py_ssize_t n, const fx_sigmoid *options,
-                                const real *weight, real *loss, real *grad, real *hess,
-                                Py_ssize_t *refused) noexcept nogil:
-    if real is float:
-        return k.f32.focal_loss(x, y, n, options, weight, loss, grad, hess, refused)
-    else:
-        return k.f64.focal_loss(x, y, n, options, weight, loss, grad, hess, refused)

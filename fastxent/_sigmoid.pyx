@@ -12,8 +12,8 @@ cimport numpy as cnp
 import numpy as np
 
 from fastxent._arrays cimport Integers, Rows, direct_rows, integers_of, read_integer, read_rows, rows_of, write_rows
-from fastxent._kernels cimport (Table, active, focal_loss, fx_sigmoid, real, row_expit, row_log_expit, share,
-                                sigmoid_loss, threads_for)
+from fastxent._kernels cimport (Table, active, fx_sigmoid, real, row_expit, row_log_expit, share, sigmoid_loss,
+                                threads_for)
 
 cnp.import_array()
 
@@ -101,7 +101,6 @@ cdef inline real *target_of(const Elements *array, Py_ssize_t first, Py_ssize_t 
 cdef struct Call:
     Table kernels
     Py_ssize_t n
-    bint focal
     fx_sigmoid options
     Py_ssize_t period
     Elements scores
@@ -176,10 +175,7 @@ cdef void loss_piece(Call *c, real *room, Py_ssize_t which) noexcept nogil:
         vector = gathered(k, &c.vector, first, n, room + 6 * PIECE)
     elif c.has_hess:
         hess = target_of(&c.hess, first, n, room + 5 * PIECE)
-    if c.focal:
-        c.sums[which] = focal_loss(k, x, y, n, &options, weights, losses, grad, hess, &refused)
-    else:
-        c.sums[which] = sigmoid_loss(k, x, y, n, &options, weights, losses, grad, hess, &refused)
+    c.sums[which] = sigmoid_loss(k, x, y, n, &options, weights, losses, grad, hess, &refused)
     if refused:
         c.refused = 1
     if c.has_losses:
@@ -240,14 +236,14 @@ cdef object periodic(object factors):
     return np.resize(factors, len(factors) + PIECE)
 
 
-def loss(scores, dense, sparse, weights, row_weights, double total_weight, double smoothing, positive, negative, gamma,
-         losses, grad, hess, vector, n_threads):
+def loss(scores, dense, sparse, weights, row_weights, double total_weight, double smoothing, double gamma, positive,
+         negative, losses, grad, hess, vector, n_threads):
     """The checked call, on arrays (rows, elements) or (outer, inner, elements), each with rows of its own but all in
     the same logical order: `dense` targets, or `sparse` ones as (indptr, indices, values); `weights` of elements or
-    float64 `row_weights` or neither; `positive` and `negative` factors of the two terms, floats or float64 arrays along
-    the last axis; the exponent `gamma` of the focal loss or None for cross-entropy, whose `negative` is 1; `losses`,
-    `grad` and `hess` arrays to fill or None, `hess` with the product with `vector` if there is one. Everything but
-    `losses` is divided by `total_weight`. Returns the sum of the losses; None if targets must be refused."""
+    float64 `row_weights` or neither; the exponent `gamma` of the focal loss, 0 for cross-entropy; `positive` and
+    `negative` factors of the two terms, floats or float64 arrays along the last axis; `losses`, `grad` and `hess` arrays
+    to fill or None, `hess` with the product with `vector` if there is one. Everything but `losses` is divided by
+    `total_weight`. Returns the sum of the losses; None if targets must be refused."""
     cdef Call c
     cdef bint single = scores.dtype.itemsize != 8
     cdef cnp.ndarray array
@@ -256,8 +252,7 @@ def loss(scores, dense, sparse, weights, row_weights, double total_weight, doubl
     c.kernels = active
     c.scores = elements_of(scores)
     c.n = scores.size
-    c.focal = gamma is not None
-    c.options.gamma = gamma if c.focal else 0.0
+    c.options.gamma = gamma
     c.options.scale = 1.0 / total_weight if total_weight > 0.0 else 0.0
     c.options.smoothing = smoothing
     c.sparse = sparse is not None

@@ -245,7 +245,9 @@ def _range(low: float, high: float) -> str:
 
 def factors(name: str, value: Any, shape: tuple[int, ...], low: float, high: float) -> float | np.ndarray:
     """A finite number in [low, high], or float64 ones along the last axis of `shape`."""
-    if type(value) is float or not (isinstance(value, (list, tuple)) or getattr(value, "shape", ())):
+    if type(value) is float and low <= value <= high and value < math.inf:
+        return value
+    if not (isinstance(value, (list, tuple)) or getattr(value, "shape", ())):
         return number(name, value, low, high)
     array = real_array(name, value)
     if array.shape != shape[-1:]:

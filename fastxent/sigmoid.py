@@ -177,7 +177,7 @@ def sigmoid_cross_entropy(
     Source: Cox, "The regression analysis of binary sequences" (1958).
     """
     return _loss(
-        logits, targets, grad, hess, sample_weight, pos_weight, label_smoothing, reduction, n_threads, None, None
+        logits, targets, grad, hess, sample_weight, pos_weight, label_smoothing, reduction, n_threads, 0.0, None
     )
 
 
@@ -413,7 +413,7 @@ def sigmoid_cross_entropy_hvp(
     """
     asked = True if out is None else out
     product: np.ndarray = _loss(
-        logits, targets, False, asked, sample_weight, pos_weight, label_smoothing, reduction, n_threads, None, None, v
+        logits, targets, False, asked, sample_weight, pos_weight, label_smoothing, reduction, n_threads, 0.0, None, v
     )
     return product
 
@@ -428,11 +428,11 @@ def _loss(
     label_smoothing: Any,
     reduction: Any,
     n_threads: int | None,
-    gamma: Any,
+    gamma: float,
     alpha: Any,
     vector: Any = None,
 ) -> Any:
-    """A loss of this module, cross-entropy if `gamma` is None; with a `vector`, `hess` is for their product."""
+    """A loss of this module, cross-entropy if `gamma` is 0; with a `vector`, `hess` is for their product."""
     scores = _validate.float_array("logits", logits)
     reduction = _validate.reduction_of(reduction)
     smoothing = _validate.number("label_smoothing", label_smoothing, 0.0, 1.0)
@@ -441,8 +441,6 @@ def _loss(
     if alpha is not None:
         share = _validate.factors("alpha", alpha, scores.shape, 0.0, 1.0)
         positive, negative = positive * share, 1.0 - share
-    elif gamma == 0.0:
-        gamma = None
     dense = sparse = None
     if _validate.is_sparse(targets):
         sparse = _validate.csr_of("targets", targets, scores.shape)
@@ -466,6 +464,7 @@ def _loss(
         inputs = (("logits", scores), ("logits", logits), ("targets", targets), ("targets", dense))
         inputs += (("sample_weight", sample_weight), ("sample_weight", weights), ("sample_weight", row_weights))
         inputs += (("pos_weight", pos_weight), ("alpha", alpha), ("v", vector))
+        inputs = tuple(pair for pair in inputs if pair[1] is not None and type(pair[1]) is not float)
     # Without buffers nothing is lost if the row loop finds what must be refused, as it does in its own dtype.
     if sparse is not None:
         _validate.check_sparse_probabilities(targets, sparse)
@@ -489,7 +488,7 @@ def _loss(
             total_weight = math.fsum(row_weights) * (scores.size / max(1, len(row_weights)))
     # CSR targets need the columns of the matrix.
     scores_rows = _validate.as_elements(scores) if sparse is None else _validate.as_rows(scores, 1)
-    losses_rows, grad_rows, hess_rows = (_elements(array) for array in (losses, grad_out, hess_out))
+    losses_rows, grad_rows, hess_rows = _elements(losses), _elements(grad_out), _elements(hess_out)
     loss = _sigmoid.loss(
         scores_rows,
         _elements(dense),
@@ -498,9 +497,9 @@ def _loss(
         row_weights,
         total_weight,
         smoothing,
+        gamma,
         positive,
         negative,
-        gamma,
         losses_rows,
         grad_rows,
         hess_rows,
@@ -515,9 +514,10 @@ def _loss(
             _validate.put_back(out, rows, out.ndim - 1)
     if vector is not None:
         return hess_out
-    results = tuple(out for out in (grad_out, hess_out) if out is not None)
     value = loss if losses is None else losses
-    return (value, *results) if results else value
+    if grad_out is None:
+        return value if hess_out is None else (value, hess_out)
+    return (value, grad_out) if hess_out is None else (value, grad_out, hess_out)
 
 
 def _elements(array: np.ndarray | None) -> np.ndarray | None:

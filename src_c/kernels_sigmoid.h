@@ -7,6 +7,8 @@
    for floats doubles, in two halves (to 2^-33). */
 #ifndef FX_WIDE
 #define FX_WIDE
+/* Bytes. */
+#define FX_AHEAD 4096
 typedef struct {
     f64v value, rest;
 } f64_wide;
@@ -29,6 +31,8 @@ static inline f32_wide f32_wide_load(const double *p, ptrdiff_t k) {
     if (k <= F64_LANES) return (f32_wide){f64_load_part(p, k, 0), f64_set(0)};
     return (f32_wide){f64_load(p), f64_load_part(p + F64_LANES, k - F64_LANES, 0)};
 }
+static inline f64_wide_mask f64_widen_mask(f64m m) { return m; }
+static inline f32_wide_mask f32_widen_mask(f32m m) { return (f32_wide_mask){f32_low_mask(m), f32_high_mask(m)}; }
 /* An infinite value has a NaN rest. */
 static inline f64v f64_narrow(f64_wide a) {
     return f64_add(a.value, f64_keep(f64_lt(f64_abs(a.rest), f64_set(INFINITY)), a.rest));
@@ -120,10 +124,15 @@ typedef struct {
     f32_wide log, small, large;
 } f32_wide_logistic;
 
-/* One division for both quotients: their rests make up for what the inverses lack. */
-static inline f64_wide_logistic f64_wide_logistic_of(f64_wide size) {
+/* `exactly` for logarithms that are multiplied, otherwise with rests good to three digits. One division for both
+   quotients: their rests make up for what the inverses lack. */
+static inline f64_wide_logistic f64_wide_logistic_of(f64_wide size, int exactly) {
     f64v zero = f64_set(0), one = f64_set(1), half = f64_set(0.5);
-    f64_wide e = f64_wide_exp((f64_wide){f64_sub(zero, size.value), zero});
+    f64_wide e = {f64_sub(zero, size.value), zero};
+    if (exactly)
+        e = f64_wide_exp(e);
+    else
+        e.value = f64_exp_nonpositive(e.value, &e.rest);
     f64m big = f64_lt(half, e.value);
     f64_wide f = {f64_select(big, f64_mul(f64_sub(e.value, one), half), e.value),
                   f64_select(big, f64_mul(e.rest, half), e.rest)};
@@ -136,14 +145,21 @@ static inline f64_wide_logistic f64_wide_logistic_of(f64_wide size) {
     at.large = (f64_wide){inverse_one, f64_mul(lost, inverse_one)};
     at.small = f64_wide_mul(e, at.large);
 
-    f64_wide s = f64_widen(f64_mul(f.value, inverse_two));
+    f64_wide s = f64_widen(f64_mul(f.value, inverse_two)), two = f64_wide_set(2), p;
     lost = f64_fnma(s.value, above_two.rest, f64_add(f64_remainder(f.value, s.value, above_two.value), f.rest));
     s.rest = f64_mul(lost, inverse_two);
-    f64_wide z = f64_wide_mul(s, s);
-    f64_wide p =
-        f64_widen(f64_mul(z.value, f64_polynomial(z.value, pair_log_coefficients, sizeof pair_log_coefficients)));
-    p = f64_wide_add_smaller((f64_wide){f64_set(PAIR_TWO_THIRDS), f64_set(PAIR_TWO_THIRDS_REST)}, p);
-    p = f64_wide_mul(f64_wide_add_smaller(f64_wide_set(2), f64_wide_mul(p, z)), s);
+    if (exactly) {
+        f64_wide z = f64_wide_mul(s, s);
+        f64v tail = f64_polynomial(z.value, pair_log_coefficients, sizeof pair_log_coefficients);
+        p = (f64_wide){f64_set(PAIR_TWO_THIRDS), f64_set(PAIR_TWO_THIRDS_REST)};
+        p = f64_wide_add_smaller(p, f64_widen(f64_mul(z.value, tail)));
+        p = f64_wide_mul(f64_wide_add_smaller(two, f64_wide_mul(p, z)), s);
+    } else {
+        f64v z = f64_mul(s.value, s.value);
+        f64v tail = f64_polynomial(z, f64_log_coefficients, sizeof f64_log_coefficients);
+        p = f64_wide_add_smaller((f64_wide){f64_add(s.value, s.value), f64_add(s.rest, s.rest)},
+                                 f64_widen(f64_mul(f64_mul(s.value, z), tail)));
+    }
     f64_wide doubled = {f64_keep(big, f64_set(PAIR_LN2)), f64_keep(big, f64_set(PAIR_LN2_REST))};
     at.log = f64_wide_add_smaller(doubled, p);
     return at;
@@ -158,7 +174,8 @@ static inline void f64_plain_logistic(f64v size, f64v *log, f64v *small, f64v *l
     f64v p = f64_polynomial(z, plain_log_coefficients, sizeof plain_log_coefficients);
     *log = f64_mul(s, f64_fma(z, p, f64_set(2)));
 }
-static inline f32_wide_logistic f32_wide_logistic_of(f32_wide size) {
+static inline f32_wide_logistic f32_wide_logistic_of(f32_wide size, int exactly) {
+    (void)exactly;
     f32_wide_logistic at;
     f64_plain_logistic(size.low, &at.log.low, &at.small.low, &at.large.low);
     f64_plain_logistic(size.high, &at.log.high, &at.small.high, &at.large.high);
@@ -205,66 +222,20 @@ static void KERNEL(log_expit)(const REAL *x, REAL *out, ptrdiff_t n) {
     }
 }
 
-/* a |x| or b |x|, whichever counts, + (a + b) log1p(e), with a = (1 - y) kept + mixed, b = pos_weight (y kept + mixed):
-   too many roundings for two ulps, unless those of a and b are carried along. */
-#ifndef FX_SIGMOID_MIXTURE
-#define FX_SIGMOID_MIXTURE
-typedef struct {
-    f64v kept, kept_rest, mixed;
-} f64_mixing;
-
-static inline f64v f64_mix(f64v y, f64v y_rest, const f64_mixing *by, f64v *rest) {
-    f64v product = f64_mul(y, by->kept), lost;
-    f64v value = f64_difference(product, f64_sub(f64_set(0), by->mixed), &lost);
-    f64v correction = f64_fma(y, by->kept_rest, f64_mul(y_rest, by->kept));
-    *rest = f64_add(lost, f64_sub(correction, f64_remainder(product, y, by->kept)));
-    return value;
+/* The computation is too long for the processor to see from one vector to the next page: a fifth of the time. */
+static inline void KERNEL(prefetch)(const REAL *x, const REAL *y, const REAL *grad) {
+    __builtin_prefetch((const char *)x + FX_AHEAD, 0);
+    __builtin_prefetch((const char *)y + FX_AHEAD, 0);
+    if (grad) __builtin_prefetch((const char *)grad + FX_AHEAD, 1);
 }
 
-static inline f64v f64_mixture(f64v x, f64v y, f64v log_term, f64v log_rest, const f64_mixing *by, f64v positive) {
-    f64v zero = f64_set(0), not_y_rest, a_rest, b_rest, total_rest;
-    f64v not_y = f64_difference(f64_set(1), y, &not_y_rest);
-    f64v a = f64_mix(not_y, not_y_rest, by, &a_rest);
-    f64v part = f64_mix(y, zero, by, &b_rest);
-    f64v b = f64_mul(part, positive);
-    b_rest = f64_sub(f64_mul(b_rest, positive), f64_remainder(b, part, positive));
-    f64v total = f64_difference(a, f64_sub(zero, b), &total_rest);
-    total_rest = f64_add(total_rest, f64_add(a_rest, b_rest));
-    f64m above = f64_lt(zero, x);
-    f64v slope = f64_select(above, a, b), slope_rest = f64_select(above, a_rest, b_rest);
-    f64v counted = f64_keep(f64_ne(slope, zero), f64_abs(x));
-    f64v small = f64_fma(total, log_rest, f64_mul(total_rest, log_term));
-    f64v finite = f64_keep(f64_lt(counted, f64_set(INFINITY)), counted);
-    small = f64_fma(slope_rest, finite, small);
-    return f64_fma(slope, counted, f64_fma(total, log_term, small));
-}
-
-static inline f64v f64_in_double(f64v x, f64v y, f64v log_term, f64v log_rest, const f64_mixing *by,
-                                 f64_wide positive) {
-    return f64_mixture(x, y, log_term, log_rest, by, positive.value);
-}
-static inline f32v f32_in_double(f32v x, f32v y, f32v log_term, f32v log_rest, const f64_mixing *by,
-                                 f32_wide positive) {
-    f64v low = f64_add(f32_low(log_term), f32_low(log_rest)), zero = f64_set(0);
-    f64v high = f64_add(f32_high(log_term), f32_high(log_rest));
-    return f32_join(f64_mixture(f32_low(x), f32_low(y), low, zero, by, positive.low),
-                    f64_mixture(f32_high(x), f32_high(y), high, zero, by, positive.high));
-}
-#endif
-
-/* With a = 1 - y and b = pos_weight * y:  loss = a softplus(x) + b softplus(-x), gradient = a p - b q,
-   curvature = (a + b) p q, each times the element's weight if there are weights, gradient and curvature times the scale
-   (which is not rounded to a float before it has met the weight). Returns the sum of the losses; adds to
+/* Cross-entropy without factors or smoothing: the loss (1 - y) softplus(x) + y softplus(-x), the gradient
+   (1 - y) p - y q, the curvature p q, each times the element's weight if there are weights, gradient and curvature times
+   the scale (which is not rounded to a float before it has met the weight). Returns the sum of the losses; adds to
    *refused the targets outside [0, 1]. */
-static inline double KERNEL(sigmoid_terms)(const REAL *x, const REAL *y, ptrdiff_t n, const fx_sigmoid *options,
-                                           int mixing, const REAL *weight, REAL *loss, REAL *grad, REAL *hess,
-                                           ptrdiff_t *refused) {
+static inline double KERNEL(plain_terms)(const REAL *x, const REAL *y, ptrdiff_t n, const fx_sigmoid *options,
+                                         const REAL *weight, REAL *loss, REAL *grad, REAL *hess, ptrdiff_t *refused) {
     V zero = OP(set)(0), one = OP(set)(1);
-    double kept_exactly = 1.0 - options->smoothing;
-    f64_mixing by = {f64_set(kept_exactly), f64_set((1.0 - kept_exactly) - options->smoothing),
-                     f64_set(options->smoothing / 2)};
-    V kept = OP(set)((REAL)kept_exactly), mixed = OP(set)((REAL)(options->smoothing / 2));
-    OP(wide) positive = OP(wide_set)(options->pos_weight);
     V scale = OP(set)((REAL)options->scale);
     V scale_rest = OP(set)((REAL)(options->scale - (double)(REAL)options->scale));
     V least = OP(set)(SMALLEST_NORMAL);
@@ -274,6 +245,7 @@ static inline double KERNEL(sigmoid_terms)(const REAL *x, const REAL *y, ptrdiff
     OP(store)(ones, one);
     for (ptrdiff_t i = 0; i < n; i += LANES) {
         ptrdiff_t k = n - i < LANES ? n - i : LANES;
+        KERNEL(prefetch)(x + i, y + i, grad ? grad + i : NULL);
         V score = k == LANES ? OP(load)(x + i) : OP(load_part)(x + i, k, 0);
         V target = k == LANES ? OP(load)(y + i) : OP(load_part)(y + i, k, 0);
         /* What is not an element has no weight. */
@@ -282,22 +254,11 @@ static inline double KERNEL(sigmoid_terms)(const REAL *x, const REAL *y, ptrdiff
         M counts = OP(ne)(w, zero);
         outside += LANES - OP(count)(OP(ge)(target, zero)) + OP(count)(OP(lt)(one, target));
         V a = OP(sub)(one, target), b = target;
-        if (mixing) {
-            if (options->pos_weights) positive = OP(wide_load)(options->pos_weights + i, k);
-            a = OP(fma)(a, kept, mixed);
-            b = OP(mul)(OP(fma)(b, kept, mixed), OP(narrow)(positive));
-        }
         OP(logistic) at = OP(logistic_of)(score);
-        V log_rest, log_term = OP(log1p_unit)(at.e, &log_rest), value;
-        if (mixing) {
-            log_rest = OP(fma)(at.e_rest, at.large, log_rest);
-            value = OP(in_double)(score, target, log_term, log_rest, &by, positive);
-        } else {
-            V slope = OP(select)(OP(lt)(zero, score), a, b);
-            V linear = OP(keep)(OP(ne)(slope, zero), OP(mul)(slope, OP(abs)(score)));
-            value = OP(add)(linear, log_term);
-        }
-        value = OP(keep)(counts, OP(mul)(value, w));
+        V log_rest, log_term = OP(log1p_unit)(at.e, &log_rest);
+        V slope = OP(select)(OP(lt)(zero, score), a, b);
+        V linear = OP(keep)(OP(ne)(slope, zero), OP(mul)(slope, OP(abs)(score)));
+        V value = OP(keep)(counts, OP(mul)(OP(add)(linear, log_term), w));
         sum = OP(sum_add)(sum, value);
         if (loss) OP(store_part)(loss + i, value, k);
         if (grad) {
@@ -307,7 +268,7 @@ static inline double KERNEL(sigmoid_terms)(const REAL *x, const REAL *y, ptrdiff
         }
         if (hess) {
             /* p (1 - p) = s - s^2 suffers less from the error of s than the product. */
-            V h = OP(mul)(OP(mul)(OP(add)(a, b), OP(fnma)(at.small, at.small, at.small)), factor);
+            V h = OP(mul)(OP(fnma)(at.small, at.small, at.small), factor);
             h = OP(keep)(OP(not_lt)(h, least), h);
             OP(store_part)(hess + i, OP(keep)(counts, h), k);
         }
@@ -317,14 +278,7 @@ static inline double KERNEL(sigmoid_terms)(const REAL *x, const REAL *y, ptrdiff
     return OP(sum_total)(sum, &rest);
 }
 
-static double KERNEL(sigmoid_loss)(const REAL *x, const REAL *y, ptrdiff_t n, const fx_sigmoid *options,
-                                   const REAL *weight, REAL *loss, REAL *grad, REAL *hess, ptrdiff_t *refused) {
-    if (options->smoothing != 0.0 || options->pos_weight != 1.0 || options->pos_weights)
-        return KERNEL(sigmoid_terms)(x, y, n, options, 1, weight, loss, grad, hess, refused);
-    return KERNEL(sigmoid_terms)(x, y, n, options, 0, weight, loss, grad, hess, refused);
-}
-
-/* ---- focal loss -------------------------------------------------------------------------------------- */
+/* ---- focal loss, and cross-entropy with factors ------------------------------------------------------ */
 
 #ifndef FX_FOCAL
 #define FX_FOCAL
@@ -343,6 +297,7 @@ static inline OP(focal) OP(focal_of)(OP(wide) size, OP(wide_logistic) at, OP(wid
     OP(wide) far = OP(wide_add)(size, at.log), zero = OP(wide_set)(0);
     OP(wide) s = OP(wide_select)(in_favour, at.small, at.large), p = OP(wide_select)(in_favour, at.large, at.small);
     OP(wide) loss = OP(wide_select)(in_favour, at.log, far), power;
+    if (gamma == 0.0) return (OP(focal)){loss, s, curved ? OP(wide_mul)(p, s) : zero};
     if (multiplied) {
         OP(wide) square = s;
         unsigned left = (unsigned)gamma;
@@ -382,7 +337,7 @@ static inline V OP(flushed)(OP(wide) a) {
 }
 
 /* With a = neg_weight (1 - y), b = pos_weight y and f the loss of focal_of: a f(-x) + b f(x), and its derivatives.
-   Weights, scale and what is returned are those of sigmoid_terms. */
+   Weights, scale and what is returned are those of plain_terms. */
 static inline double KERNEL(focal_terms)(const REAL *x, const REAL *y, ptrdiff_t n, const fx_sigmoid *options,
                                          int multiplied, const REAL *weight, REAL *loss, REAL *grad, REAL *hess,
                                          ptrdiff_t *refused) {
@@ -395,63 +350,79 @@ static inline double KERNEL(focal_terms)(const REAL *x, const REAL *y, ptrdiff_t
     double gamma = options->gamma;
     int sloped = grad || hess, curved = hess != NULL;
     ptrdiff_t outside = 0;
-    REAL ones[LANES];
-    OP(store)(ones, one);
     for (ptrdiff_t i = 0; i < n; i += LANES) {
         ptrdiff_t k = n - i < LANES ? n - i : LANES;
+        KERNEL(prefetch)(x + i, y + i, grad ? grad + i : NULL);
         V score = k == LANES ? OP(load)(x + i) : OP(load_part)(x + i, k, 0);
         V target = k == LANES ? OP(load)(y + i) : OP(load_part)(y + i, k, 0);
-        /* What is not an element has no weight. */
-        V w = k == LANES && !weight ? one : OP(load_part)(weight ? weight + i : ones, k, 0);
-        M counts = OP(ne)(w, zero), between = OP(ne)(OP(mul)(target, OP(sub)(one, target)), zero);
         outside += LANES - OP(count)(OP(ge)(target, zero)) + OP(count)(OP(lt)(one, target));
         if (options->pos_weights) positive = OP(wide_load)(options->pos_weights + i, k);
         if (options->neg_weights) negative = OP(wide_load)(options->neg_weights + i, k);
         OP(wide) size = OP(widen)(OP(abs)(score)), value, slope = none, curve = none;
-        OP(wide_logistic) at = OP(wide_logistic_of)(size);
-        if (options->smoothing == 0.0 && !OP(count)(between)) {
-            /* Labels have one of the two terms; the same bits as below. */
-            OP(wide) which = OP(widen)(target);
-            V turned = OP(select)(OP(lt)(zero, target), score, OP(sub)(zero, score));
-            OP(wide) share = OP(wide_select)(OP(wide_lt)(none, which), positive, negative);
-            OP(wide_mask) in_favour = OP(wide_lt)(none, OP(widen)(turned));
-            OP(focal) of = OP(focal_of)(size, at, in_favour, gamma, multiplied, sloped, curved);
+        OP(wide_logistic) at = OP(wide_logistic_of)(size, !multiplied);
+        int labels = !OP(count)(OP(ne)(OP(mul)(target, OP(sub)(one, target)), zero));
+        if (options->smoothing == 0.0 && labels) {
+            /* One of the two terms is left, with the same bits as below. */
+            M set = OP(lt)(zero, target);
+            V turned = OP(select)(set, score, OP(sub)(zero, score));
+            OP(focal) of =
+                OP(focal_of)(size, at, OP(widen_mask)(OP(lt)(zero, turned)), gamma, multiplied, sloped, curved);
+            OP(wide) share = OP(wide_select)(OP(widen_mask)(set), positive, negative);
             value = OP(wide_share)(share, of.value);
             if (sloped) {
-                slope = OP(wide_mul)(share, of.slope);
-                slope = OP(wide_select)(OP(wide_lt)(none, which), OP(wide_sub)(none, slope), slope);
+                OP(wide) minus = OP(wide_select)(OP(widen_mask)(set), OP(wide_sub)(none, positive), negative);
+                slope = OP(wide_mul)(minus, of.slope);
             }
             if (curved) curve = OP(wide_mul)(share, of.curve);
         } else {
-            OP(wide) yes = OP(widen)(target), no = OP(wide_sub)(OP(wide_set)(1), yes), turned = OP(widen)(score);
+            OP(wide) yes = OP(widen)(target), no = OP(wide_sub)(OP(wide_set)(1), yes);
             OP(wide) a = OP(wide_mul)(OP(wide_add)(OP(wide_mul)(no, kept), mixed), negative);
             OP(wide) b = OP(wide_mul)(OP(wide_add)(OP(wide_mul)(yes, kept), mixed), positive);
-            OP(focal) of_no = OP(focal_of)(size, at, OP(wide_lt)(turned, none), gamma, multiplied, sloped, curved);
-            OP(focal) of_yes = OP(focal_of)(size, at, OP(wide_lt)(none, turned), gamma, multiplied, sloped, curved);
+            OP(wide_mask) above = OP(widen_mask)(OP(lt)(zero, score)), below = OP(widen_mask)(OP(lt)(score, zero));
+            OP(focal) of_no = OP(focal_of)(size, at, below, gamma, multiplied, sloped, curved);
+            OP(focal) of_yes = OP(focal_of)(size, at, above, gamma, multiplied, sloped, curved);
             value = OP(wide_add)(OP(wide_share)(a, of_no.value), OP(wide_share)(b, of_yes.value));
             if (sloped) slope = OP(wide_sub)(OP(wide_mul)(a, of_no.slope), OP(wide_mul)(b, of_yes.slope));
             if (curved) curve = OP(wide_add)(OP(wide_mul)(a, of_no.curve), OP(wide_mul)(b, of_yes.curve));
         }
         OP(wide) factor = scale;
         if (weight) {
-            OP(wide) wide_w = OP(widen)(w);
-            factor = OP(wide_mul)(wide_w, scale);
-            value = OP(wide_mul)(value, wide_w);
+            V w = k == LANES ? OP(load)(weight + i) : OP(load_part)(weight + i, k, 0);
+            /* An element without weight may be anything. */
+            OP(wide_mask) counts = OP(widen_mask)(OP(lt)(zero, w));
+            factor = OP(wide_mul)(OP(widen)(w), scale);
+            value = OP(wide_keep)(counts, OP(wide_mul)(value, OP(widen)(w)));
+            slope = OP(wide_keep)(counts, slope);
+            curve = OP(wide_keep)(counts, curve);
         }
-        V rounded = OP(keep)(counts, OP(flushed)(value));
-        sum = OP(sum_add)(sum, rounded);
-        if (loss) OP(store_part)(loss + i, rounded, k);
-        if (grad) OP(store_part)(grad + i, OP(keep)(counts, OP(flushed)(OP(wide_mul)(slope, factor))), k);
-        if (hess) OP(store_part)(hess + i, OP(keep)(counts, OP(flushed)(OP(wide_mul)(curve, factor))), k);
+        V rounded = OP(flushed)(value);
+        if (k == LANES) {
+            sum = OP(sum_add)(sum, rounded);
+            if (loss) OP(store)(loss + i, rounded);
+            if (grad) OP(store)(grad + i, OP(flushed)(OP(wide_mul)(slope, factor)));
+            if (hess) OP(store)(hess + i, OP(flushed)(OP(wide_mul)(curve, factor)));
+        } else {
+            REAL part[LANES];
+            OP(store)(part, rounded);
+            sum = OP(sum_add)(sum, OP(load_part)(part, k, 0));
+            if (loss) OP(store_part)(loss + i, rounded, k);
+            if (grad) OP(store_part)(grad + i, OP(flushed)(OP(wide_mul)(slope, factor)), k);
+            if (hess) OP(store_part)(hess + i, OP(flushed)(OP(wide_mul)(curve, factor)), k);
+        }
     }
     *refused += outside;
     double rest;
     return OP(sum_total)(sum, &rest);
 }
 
-static double KERNEL(focal_loss)(const REAL *x, const REAL *y, ptrdiff_t n, const fx_sigmoid *options,
-                                 const REAL *weight, REAL *loss, REAL *grad, REAL *hess, ptrdiff_t *refused) {
-    if (options->gamma <= FX_MOST_MULTIPLIED && options->gamma == rint(options->gamma))
+static double KERNEL(sigmoid_loss)(const REAL *x, const REAL *y, ptrdiff_t n, const fx_sigmoid *options,
+                                   const REAL *weight, REAL *loss, REAL *grad, REAL *hess, ptrdiff_t *refused) {
+    double gamma = options->gamma;
+    int factors = options->pos_weight != 1.0 || options->neg_weight != 1.0 || options->pos_weights ||
+                  options->neg_weights;
+    if (gamma == 0.0 && options->smoothing == 0.0 && !factors)
+        return KERNEL(plain_terms)(x, y, n, options, weight, loss, grad, hess, refused);
+    if (gamma <= FX_MOST_MULTIPLIED && gamma == rint(gamma))
         return KERNEL(focal_terms)(x, y, n, options, 1, weight, loss, grad, hess, refused);
     return KERNEL(focal_terms)(x, y, n, options, 0, weight, loss, grad, hess, refused);
 }
