@@ -241,8 +241,8 @@ def loss(scores, dense, sparse, weights, row_weights, double total_weight, doubl
     """The checked call, on arrays (rows, elements) or (outer, inner, elements), each with rows of its own but all in
     the same logical order: `dense` targets, or `sparse` ones as (indptr, indices, values); `weights` of elements or
     float64 `row_weights` or neither; the exponent `gamma` of the focal loss, 0 for cross-entropy; `positive` and
-    `negative` factors of the two terms, floats or float64 arrays along the last axis; `losses`, `grad` and `hess` arrays
-    to fill or None, `hess` with the product with `vector` if there is one. Everything but `losses` is divided by
+    `negative` factors of the two terms, floats or float64 arrays along the last axis; `losses`, `grad` and `hess` are
+    arrays to fill or None, `hess` with the product with `vector` if there is one. Everything but `losses` is divided by
     `total_weight`. Returns the sum of the losses; None if targets must be refused."""
     cdef Call c
     cdef bint single = scores.dtype.itemsize != 8

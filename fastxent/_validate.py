@@ -181,7 +181,8 @@ def buffer(
 ) -> np.ndarray:
     """A caller's array to write to, checked."""
     if type(asked) is not np.ndarray:
-        raise TypeError(f"{name} is {type(asked).__name__}: give True, False or a numpy array to write into")
+        others = "" if name == "out" else "True, False or "
+        raise TypeError(f"{name} is {type(asked).__name__}: give {others}a numpy array to write into")
     if asked.dtype not in dtypes or not asked.dtype.isnative:
         wanted = " or ".join(str(dtype) for dtype in dtypes)
         raise TypeError(f"{name} has dtype {asked.dtype}, but {wanted} is written: use numpy.empty(shape, {dtypes[0]})")
@@ -247,7 +248,7 @@ def factors(name: str, value: Any, shape: tuple[int, ...], low: float, high: flo
     """A finite number in [low, high], or float64 ones along the last axis of `shape`."""
     if type(value) is float and low <= value <= high and value < math.inf:
         return value
-    if not (isinstance(value, (list, tuple)) or getattr(value, "shape", ())):
+    if np.ndim(value) == 0:
         return number(name, value, low, high)
     array = real_array(name, value)
     if array.shape != shape[-1:]:

@@ -308,7 +308,7 @@ def sigmoid_focal_loss(
     targets : array_like or scipy.sparse CSR, the shape of the logits
         Labels 0 and 1 of any real dtype or bool, or probabilities in between, rounded to the dtype of the logits.
     gamma : float, default 2
-        Exponent of what is still missing, finite and at least 0. Whole numbers up to 8 are faster.
+        Exponent of what is still missing, finite and at least 0. Whole numbers up to 5 are faster.
     alpha : float or array_like (C,) in [0, 1], optional
         Factor of the term of positive targets, ``1 - alpha`` being that of negative ones; an array along the last axis
         of the logits. None: both are 1.
@@ -349,7 +349,9 @@ def sigmoid_focal_loss(
     >>> logits = np.array([-3.0, 0.0, 40.0])
     >>> loss, grad = fx.sigmoid_focal_loss(logits, [1, 1, 1], gamma=0.5, grad=True, reduction="none")
     >>> loss
+    array([2.97541833e+00, 4.90129072e-01, 8.75651076e-27])
     >>> grad
+    array([-1.00026734e+00, -4.76085659e-01, -1.31347661e-26])
 
     Source: Lin, Goyal, Girshick, He and Dollar, "Focal loss for dense object detection" (2017).
     """
@@ -408,12 +410,12 @@ def sigmoid_cross_entropy_hvp(
     >>> import numpy as np
     >>> import fastxent as fx
     >>> fx.sigmoid_cross_entropy_hvp(np.array([0.0, 2.0]), [0, 1], [4.0, -1.0], reduction="sum")
+    array([ 1.        , -0.10499359])
 
     Source: Pearlmutter, "Fast exact multiplication by the Hessian" (1994).
     """
-    asked = True if out is None else out
     product: np.ndarray = _loss(
-        logits, targets, False, asked, sample_weight, pos_weight, label_smoothing, reduction, n_threads, 0.0, None, v
+        logits, targets, False, out, sample_weight, pos_weight, label_smoothing, reduction, n_threads, 0.0, None, v
     )
     return product
 
@@ -432,7 +434,8 @@ def _loss(
     alpha: Any,
     vector: Any = None,
 ) -> Any:
-    """A loss of this module, cross-entropy if `gamma` is 0; with a `vector`, `hess` is for their product."""
+    """A loss of this module, cross-entropy if `gamma` is 0; or the product of its Hessian with a `vector`, in `hess` if
+    that is not None."""
     scores = _validate.float_array("logits", logits)
     reduction = _validate.reduction_of(reduction)
     smoothing = _validate.number("label_smoothing", label_smoothing, 0.0, 1.0)
@@ -460,7 +463,7 @@ def _loss(
 
     inputs: tuple[tuple[str, Any], ...] = ()
     dtypes = _validate.output_dtypes(scores)
-    if not ((grad is True or grad is False) and (hess is True or hess is False)):
+    if not ((grad is True or grad is False) and (hess is True or hess is False or hess is None)):
         inputs = (("logits", scores), ("logits", logits), ("targets", targets), ("targets", dense))
         inputs += (("sample_weight", sample_weight), ("sample_weight", weights), ("sample_weight", row_weights))
         inputs += (("pos_weight", pos_weight), ("alpha", alpha), ("v", vector))
@@ -473,8 +476,10 @@ def _loss(
     grad_out = _validate.output("grad", grad, scores, dtypes, inputs, "logits")
     if vector is None:
         hess_out = _validate.output("hess", hess, scores, dtypes, inputs, "logits")
+    elif hess is None:
+        hess_out = np.empty_like(scores, dtypes[0], subok=False)
     else:
-        hess_out = _validate.output("out", hess, scores, dtypes, inputs, "v")
+        hess_out = _validate.buffer("out", hess, scores, dtypes, inputs, "v")
     _validate.separate(grad_out, hess_out)
     losses = np.empty_like(scores, dtypes[0], subok=False) if reduction == "none" and vector is None else None
 

@@ -282,8 +282,8 @@ static inline double KERNEL(plain_terms)(const REAL *x, const REAL *y, ptrdiff_t
 
 #ifndef FX_FOCAL
 #define FX_FOCAL
-/* Whole exponents up to here are reached by multiplications. */
-#define FX_MOST_MULTIPLIED 8.0
+/* Whole exponents up to here are reached by multiplications, which also multiply the error of s. */
+#define FX_MOST_MULTIPLIED 5.0
 #endif
 
 /* For a score x in favour of its outcome, with p = expit(x), s = expit(-x), L = -log p: the loss s^gamma L, minus its
@@ -312,8 +312,8 @@ static inline OP(focal) OP(focal_of)(OP(wide) size, OP(wide_logistic) at, OP(wid
     }
     OP(focal) of = {OP(wide_mul)(power, loss), zero, zero};
     if (sloped) {
-        /* Where the loss is infinite, p L is 0. */
-        OP(wide) finite = OP(wide_keep)(OP(wide_lt)(loss, OP(wide_set)(INFINITY)), loss);
+        /* Where the loss is beyond this, infinite perhaps, p and all it multiplies are 0. */
+        OP(wide) finite = OP(wide_keep)(OP(wide_lt)(loss, OP(wide_set)(0x1p20)), loss);
         OP(wide) weighted = OP(wide_scale)(OP(wide_mul)(p, finite), f64_set(gamma));
         of.slope = OP(wide_mul)(power, OP(wide_add)(s, weighted));
         if (curved) {
@@ -418,8 +418,8 @@ static inline double KERNEL(focal_terms)(const REAL *x, const REAL *y, ptrdiff_t
 static double KERNEL(sigmoid_loss)(const REAL *x, const REAL *y, ptrdiff_t n, const fx_sigmoid *options,
                                    const REAL *weight, REAL *loss, REAL *grad, REAL *hess, ptrdiff_t *refused) {
     double gamma = options->gamma;
-    int factors = options->pos_weight != 1.0 || options->neg_weight != 1.0 || options->pos_weights ||
-                  options->neg_weights;
+    int factors =
+        options->pos_weight != 1.0 || options->neg_weight != 1.0 || options->pos_weights || options->neg_weights;
     if (gamma == 0.0 && options->smoothing == 0.0 && !factors)
         return KERNEL(plain_terms)(x, y, n, options, weight, loss, grad, hess, refused);
     if (gamma <= FX_MOST_MULTIPLIED && gamma == rint(gamma))
