@@ -91,20 +91,30 @@ static inline f64_wide f64_wide_scale(f64_wide a, f64v b) {
 }
 static inline f32_wide f32_wide_scale(f32_wide a, f64v b) { return (f32_wide){f64_mul(a.low, b), f64_mul(a.high, b)}; }
 
-/* e^t for t <= 0, flushed to zero below the smallest normal number. */
-static inline f64_wide f64_wide_exp(f64_wide t) {
-    f64v n = f64_power_of_two(t.value), low = f64_set(F64_LN2_LOW);
-    f64v high = f64_fnma(n, f64_set(F64_LN2_HIGH), t.value), product = f64_mul(n, low);
-    f64_wide r;
-    r.value = f64_difference(high, product, &r.rest);
-    r.rest = f64_add(r.rest, f64_add(t.rest, f64_remainder(product, n, low)));
-    f64_wide p =
-        f64_widen(f64_mul(r.value, f64_polynomial(r.value, pair_exp_coefficients, sizeof pair_exp_coefficients)));
-    p = f64_wide_add_smaller((f64_wide){f64_set(PAIR_SIXTH), f64_set(PAIR_SIXTH_REST)}, p);
-    p = f64_wide_add_smaller(f64_wide_set(0.5), f64_wide_mul(p, r));
-    p = f64_wide_add_smaller(f64_wide_set(1), f64_wide_mul(p, r));
-    p = f64_wide_add_smaller(f64_wide_set(1), f64_wide_mul(p, r));
-    f64m counts = f64_not_lt(t.value, f64_set(-0x1.6232bdd7abcd2p+9));
+/* e^t for t <= 0, flushed to zero below the smallest normal number: `exactly`, or with a rest good to three digits. */
+static inline f64_wide f64_wide_exp(f64_wide t, int exactly) {
+    f64v n = f64_power_of_two(t.value), low = f64_set(F64_LN2_LOW), one = f64_set(1);
+    f64v high = f64_fnma(n, f64_set(F64_LN2_HIGH), t.value);
+    f64_wide p;
+    if (exactly) {
+        f64v product = f64_mul(n, low);
+        f64_wide r;
+        r.value = f64_difference(high, product, &r.rest);
+        r.rest = f64_add(r.rest, f64_add(t.rest, f64_remainder(product, n, low)));
+        f64v tail = f64_polynomial(r.value, pair_exp_coefficients, sizeof pair_exp_coefficients);
+        p = (f64_wide){f64_set(PAIR_SIXTH), f64_set(PAIR_SIXTH_REST)};
+        p = f64_wide_add_smaller(p, f64_widen(f64_mul(r.value, tail)));
+        p = f64_wide_add_smaller(f64_wide_set(0.5), f64_wide_mul(p, r));
+        p = f64_wide_add_smaller(f64_wide_set(1), f64_wide_mul(p, r));
+        p = f64_wide_add_smaller(f64_wide_set(1), f64_wide_mul(p, r));
+    } else {
+        f64v r = f64_add(f64_fnma(n, low, high), t.rest), head = f64_add(one, high);
+        f64v lost = f64_add(f64_fnma(n, low, f64_add(f64_sub(one, head), high)), t.rest);
+        f64v tail = f64_fma(f64_exp_tail(r), f64_mul(r, r), lost);
+        p.value = f64_add(head, tail);
+        p.rest = f64_add(f64_sub(head, p.value), tail);
+    }
+    f64m counts = f64_not_lt(t.value, f64_set(LOG_SMALLEST_NORMAL));
     return f64_wide_keep(counts, (f64_wide){f64_scale2(p.value, n), f64_scale2(p.rest, n)});
 }
 /* Floats do not see what is below e^-700. The maximum of a number and NaN, in this order, is NaN everywhere. */
@@ -114,7 +124,10 @@ static inline f64v f64_plain_exp(f64v t) {
     f64v tail = f64_polynomial(r, plain_exp_coefficients, sizeof plain_exp_coefficients);
     return f64_scale2(f64_fma(f64_fma(tail, r, one), r, one), n);
 }
-static inline f32_wide f32_wide_exp(f32_wide t) { return (f32_wide){f64_plain_exp(t.low), f64_plain_exp(t.high)}; }
+static inline f32_wide f32_wide_exp(f32_wide t, int exactly) {
+    (void)exactly;
+    return (f32_wide){f64_plain_exp(t.low), f64_plain_exp(t.high)};
+}
 
 /* log(1 + e^-size), expit(-size) and expit(size) for size >= 0. */
 typedef struct {
@@ -128,11 +141,7 @@ typedef struct {
    quotients: their rests make up for what the inverses lack. */
 static inline f64_wide_logistic f64_wide_logistic_of(f64_wide size, int exactly) {
     f64v zero = f64_set(0), one = f64_set(1), half = f64_set(0.5);
-    f64_wide e = {f64_sub(zero, size.value), zero};
-    if (exactly)
-        e = f64_wide_exp(e);
-    else
-        e.value = f64_exp_nonpositive(e.value, &e.rest);
+    f64_wide e = f64_wide_exp((f64_wide){f64_sub(zero, size.value), zero}, exactly);
     f64m big = f64_lt(half, e.value);
     f64_wide f = {f64_select(big, f64_mul(f64_sub(e.value, one), half), e.value),
                   f64_select(big, f64_mul(e.rest, half), e.rest)};
@@ -308,7 +317,7 @@ static inline OP(focal) OP(focal_of)(OP(wide) size, OP(wide_logistic) at, OP(wid
         }
     } else {
         OP(wide) minus_log_s = OP(wide_select)(in_favour, far, at.log);
-        power = OP(wide_exp)(OP(wide_scale)(minus_log_s, f64_set(-gamma)));
+        power = OP(wide_exp)(OP(wide_scale)(minus_log_s, f64_set(-gamma)), 0);
     }
     OP(focal) of = {OP(wide_mul)(power, loss), zero, zero};
     if (sloped) {
