@@ -2,13 +2,11 @@
 
 /* ---- numbers with digits to spare ------------------------------------------------------------------ */
 
-/* s^gamma = exp(gamma log s) makes an error of log s larger by gamma log s, up to ten bits in double and seven in
-   float. Its terms are wide numbers: for doubles pairs, the second being what the first rounds off (to 2^-64 of it);
-   for floats doubles, in two halves (to 2^-33). */
+/* The relative error of log s comes out of s^gamma = exp(gamma log s) multiplied by gamma log s: ten bits more in
+   double, seven in float. So these are wide numbers: for doubles pairs, the second being what the first rounds off (the
+   two have 64 bits); for floats doubles, in two halves (of which 33 bits are right). */
 #ifndef FX_WIDE
 #define FX_WIDE
-/* Bytes. */
-#define FX_AHEAD 4096
 typedef struct {
     f64v value, rest;
 } f64_wide;
@@ -91,7 +89,7 @@ static inline f64_wide f64_wide_scale(f64_wide a, f64v b) {
 }
 static inline f32_wide f32_wide_scale(f32_wide a, f64v b) { return (f32_wide){f64_mul(a.low, b), f64_mul(a.high, b)}; }
 
-/* e^t for t <= 0, flushed to zero below the smallest normal number: `exactly`, or with a rest good to three digits. */
+/* e^t for t <= 0, flushed to zero below the smallest normal number: `exactly`, or with a rest good to three bits. */
 static inline f64_wide f64_wide_exp(f64_wide t, int exactly) {
     f64v n = f64_power_of_two(t.value), low = f64_set(F64_LN2_LOW), one = f64_set(1);
     f64v high = f64_fnma(n, f64_set(F64_LN2_HIGH), t.value);
@@ -137,7 +135,7 @@ typedef struct {
     f32_wide log, small, large;
 } f32_wide_logistic;
 
-/* `exactly` for logarithms that are multiplied, otherwise with rests good to three digits. One division for both
+/* `exactly` for logarithms that are multiplied, otherwise with rests good to three bits. One division for both
    quotients: their rests make up for what the inverses lack. */
 static inline f64_wide_logistic f64_wide_logistic_of(f64_wide size, int exactly) {
     f64v zero = f64_set(0), one = f64_set(1), half = f64_set(0.5);
@@ -231,11 +229,13 @@ static void KERNEL(log_expit)(const REAL *x, REAL *out, ptrdiff_t n) {
     }
 }
 
-/* The computation is too long for the processor to see from one vector to the next page: a fifth of the time. */
+/* The computation of a vector is so long that the processor does not look ahead to the next page by itself: a fifth of
+   the time. In bytes. */
+#define AHEAD 4096
 static inline void KERNEL(prefetch)(const REAL *x, const REAL *y, const REAL *grad) {
-    __builtin_prefetch((const char *)x + FX_AHEAD, 0);
-    __builtin_prefetch((const char *)y + FX_AHEAD, 0);
-    if (grad) __builtin_prefetch((const char *)grad + FX_AHEAD, 1);
+    __builtin_prefetch((const char *)x + AHEAD, 0);
+    __builtin_prefetch((const char *)y + AHEAD, 0);
+    if (grad) __builtin_prefetch((const char *)grad + AHEAD, 1);
 }
 
 /* Cross-entropy without factors or smoothing: the loss (1 - y) softplus(x) + y softplus(-x), the gradient
@@ -334,7 +334,7 @@ static inline OP(focal) OP(focal_of)(OP(wide) size, OP(wide_logistic) at, OP(wid
     return of;
 }
 
-/* a b, where a factor 0 silences even what is infinite. */
+/* a b, where a factor 0 silences what is infinite. */
 static inline OP(wide) OP(wide_share)(OP(wide) a, OP(wide) b) {
     return OP(wide_keep)(OP(wide_lt)(OP(wide_set)(0), a), OP(wide_mul)(a, b));
 }
@@ -394,17 +394,20 @@ static inline double KERNEL(focal_terms)(const REAL *x, const REAL *y, ptrdiff_t
             if (sloped) slope = OP(wide_sub)(OP(wide_mul)(a, of_no.slope), OP(wide_mul)(b, of_yes.slope));
             if (curved) curve = OP(wide_add)(OP(wide_mul)(a, of_no.curve), OP(wide_mul)(b, of_yes.curve));
         }
+        /* A factor 0 does not silence NaN. */
+        V nothing = OP(keep)(OP(ne)(score, score), score);
         OP(wide) factor = scale;
         if (weight) {
             V w = k == LANES ? OP(load)(weight + i) : OP(load_part)(weight + i, k, 0);
             /* An element without weight may be anything. */
-            OP(wide_mask) counts = OP(widen_mask)(OP(lt)(zero, w));
+            M counts = OP(lt)(zero, w);
+            nothing = OP(keep)(counts, nothing);
             factor = OP(wide_mul)(OP(widen)(w), scale);
-            value = OP(wide_keep)(counts, OP(wide_mul)(value, OP(widen)(w)));
-            slope = OP(wide_keep)(counts, slope);
-            curve = OP(wide_keep)(counts, curve);
+            value = OP(wide_keep)(OP(widen_mask)(counts), OP(wide_mul)(value, OP(widen)(w)));
+            slope = OP(wide_keep)(OP(widen_mask)(counts), slope);
+            curve = OP(wide_keep)(OP(widen_mask)(counts), curve);
         }
-        V rounded = OP(flushed)(value);
+        V rounded = OP(add)(OP(flushed)(value), nothing);
         if (k == LANES) {
             sum = OP(sum_add)(sum, rounded);
             if (loss) OP(store)(loss + i, rounded);

@@ -209,6 +209,15 @@ def test_focal_loss_at_infinity_and_nan(dtype: Any, gamma: float, isa: str) -> N
     assert fx.sigmoid_focal_loss(dtype([-INF]), [1], gamma=gamma, pos_weight=0) == 0
     assert fx.sigmoid_focal_loss(dtype([INF]), [0], gamma=gamma, alpha=1) == 0
     assert fx.sigmoid_focal_loss(dtype([-INF]), [1], gamma=gamma, alpha=[0.0]) == 0
+    # NaN stays one; an element without weight may be anything.
+    assert np.isnan(fx.sigmoid_focal_loss(dtype([NAN]), [1], gamma=gamma, pos_weight=0))
+    for label in (0, 1, 0.5):
+        weighted = fx.sigmoid_focal_loss(
+            dtype([NAN, INF, -INF, 0]), [label] * 4, gamma=gamma, alpha=0.3, sample_weight=[0, 0, 0, 1], grad=True
+        )
+        assert np.isfinite(weighted[0])
+        assert np.isfinite(weighted[1]).all()
+        assert (weighted[1][:3] == 0).all()
 
 
 @gammas
