@@ -11,7 +11,7 @@ except ModuleNotFoundError as error:  # pragma: no cover - only in a checkout th
     ) from None
 
 from fastxent._info import __version__, info
-from fastxent.sigmoid import sigmoid_cross_entropy
+from fastxent.sigmoid import sigmoid_cross_entropy, sigmoid_cross_entropy_hvp, sigmoid_focal_loss
 from fastxent.softmax import (
     generalized_cross_entropy,
     poly_cross_entropy,
@@ -34,6 +34,8 @@ __all__ = [
     "set_isa",
     "set_num_threads",
     "sigmoid_cross_entropy",
+    "sigmoid_cross_entropy_hvp",
+    "sigmoid_focal_loss",
     "softmax",
     "softmax_cross_entropy",
     "softmax_cross_entropy_hvp",

@@ -36,7 +36,11 @@ cdef extern from "kernels.h" nogil:
     ctypedef struct fx_sigmoid:
         double scale
         double smoothing
+        double gamma
         double pos_weight
+        double neg_weight
+        const double *pos_weights
+        const double *neg_weights
 
     ctypedef struct fx_f32_kernels:
         void (*rows_expsum)(const float *, const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, float *, Py_ssize_t,

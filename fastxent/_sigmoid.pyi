@@ -9,10 +9,13 @@ def loss(
     row_weights: np.ndarray | None,
     total_weight: float,
     smoothing: float,
-    pos_weight: float,
+    gamma: float,
+    positive: float | np.ndarray,
+    negative: float | np.ndarray,
     losses: np.ndarray | None,
     grad: np.ndarray | None,
     hess: np.ndarray | None,
+    vector: np.ndarray | None,
     n_threads: int | None,
 ) -> float | None: ...
 def elementwise(wanted: str, x: np.ndarray, out: np.ndarray, n_threads: int | None) -> None: ...

@@ -9,6 +9,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 cimport numpy as cnp
+import numpy as np
 
 from fastxent._arrays cimport Integers, Rows, direct_rows, integers_of, read_integer, read_rows, rows_of, write_rows
 from fastxent._kernels cimport (Table, active, fx_sigmoid, real, row_expit, row_log_expit, share, sigmoid_loss,
@@ -18,7 +19,7 @@ cnp.import_array()
 
 cdef enum:
     PIECE = 2048
-    ROOMS = 6
+    ROOMS = 7
 
 # An array as rows of `width` elements; a contiguous one is a single row.
 cdef struct Elements:
@@ -101,6 +102,7 @@ cdef struct Call:
     Table kernels
     Py_ssize_t n
     fx_sigmoid options
+    Py_ssize_t period
     Elements scores
     bint sparse
     Elements dense
@@ -115,9 +117,11 @@ cdef struct Call:
     bint has_losses
     bint has_grad
     bint has_hess
+    bint has_vector
     Elements losses
     Elements grad
     Elements hess
+    Elements vector
     double *sums
     Py_ssize_t refused
 
@@ -137,17 +141,24 @@ cdef void loss_piece(Call *c, real *room, Py_ssize_t which) noexcept nogil:
     """`room` is for ROOMS pieces."""
     cdef Table k = c.kernels
     cdef Py_ssize_t first = which * PIECE, n = min(PIECE, c.n - first), i, refused = 0
+    cdef fx_sigmoid options = c.options
     cdef const real *x = gathered(k, &c.scores, first, n, room)
     cdef const real *y
     cdef const real *weights = NULL
+    cdef const real *vector = NULL
     cdef real *losses = NULL
     cdef real *grad = NULL
     cdef real *hess = NULL
+    cdef real *product
     if c.sparse:
         sparse_piece(c, first, n, room + PIECE)
         y = room + PIECE
     else:
         y = gathered(k, &c.dense, first, n, room + PIECE)
+    if options.pos_weights != NULL:
+        options.pos_weights += first % c.period
+    if options.neg_weights != NULL:
+        options.neg_weights += first % c.period
     if c.has_weights:
         weights = gathered(k, &c.weights, first, n, room + 2 * PIECE)
     elif c.row_weights != NULL:
@@ -158,15 +169,24 @@ cdef void loss_piece(Call *c, real *room, Py_ssize_t which) noexcept nogil:
         losses = target_of(&c.losses, first, n, room + 3 * PIECE)
     if c.has_grad:
         grad = target_of(&c.grad, first, n, room + 4 * PIECE)
-    if c.has_hess:
+    if c.has_vector:
+        # The product may replace the vector.
+        hess = room + 5 * PIECE
+        vector = gathered(k, &c.vector, first, n, room + 6 * PIECE)
+    elif c.has_hess:
         hess = target_of(&c.hess, first, n, room + 5 * PIECE)
-    c.sums[which] = sigmoid_loss(k, x, y, n, &c.options, weights, losses, grad, hess, &refused)
+    c.sums[which] = sigmoid_loss(k, x, y, n, &options, weights, losses, grad, hess, &refused)
     if refused:
         c.refused = 1
     if c.has_losses:
         scattered(k, &c.losses, first, n, losses, room + 3 * PIECE)
     if c.has_grad:
         scattered(k, &c.grad, first, n, grad, room + 4 * PIECE)
+    if c.has_vector:
+        product = target_of(&c.hess, first, n, room + 5 * PIECE)
+        for i in range(n):
+            product[i] = hess[i] * vector[i]
+        hess = product
     if c.has_hess:
         scattered(k, &c.hess, first, n, hess, room + 5 * PIECE)
 
@@ -210,12 +230,20 @@ def total(weights):
     return sum
 
 
-def loss(scores, dense, sparse, weights, row_weights, double total_weight, double smoothing, double pos_weight,
-         losses, grad, hess, n_threads):
+cdef object periodic(object factors):
+    """Factors along the last axis, followed by those of the elements after them: any piece finds its own in a row, from
+    the column of its first element on."""
+    return np.resize(factors, len(factors) + PIECE)
+
+
+def loss(scores, dense, sparse, weights, row_weights, double total_weight, double smoothing, double gamma, positive,
+         negative, losses, grad, hess, vector, n_threads):
     """The checked call, on arrays (rows, elements) or (outer, inner, elements), each with rows of its own but all in
     the same logical order: `dense` targets, or `sparse` ones as (indptr, indices, values); `weights` of elements or
-    float64 `row_weights` or neither; `losses`, `grad` and `hess` arrays to fill or None. Everything but `losses` is
-    divided by `total_weight`. Returns the sum of the losses; None if targets must be refused."""
+    float64 `row_weights` or neither; the exponent `gamma` of the focal loss, 0 for cross-entropy; `positive` and
+    `negative` factors of the two terms, floats or float64 arrays along the last axis; `losses`, `grad` and `hess` are
+    arrays to fill or None, `hess` with the product with `vector` if there is one. Everything but `losses` is divided by
+    `total_weight`. Returns the sum of the losses; None if targets must be refused."""
     cdef Call c
     cdef bint single = scores.dtype.itemsize != 8
     cdef cnp.ndarray array
@@ -224,9 +252,9 @@ def loss(scores, dense, sparse, weights, row_weights, double total_weight, doubl
     c.kernels = active
     c.scores = elements_of(scores)
     c.n = scores.size
+    c.options.gamma = gamma
     c.options.scale = 1.0 / total_weight if total_weight > 0.0 else 0.0
     c.options.smoothing = smoothing
-    c.options.pos_weight = pos_weight
     c.sparse = sparse is not None
     if c.sparse:
         c.columns = c.scores.width
@@ -236,6 +264,19 @@ def loss(scores, dense, sparse, weights, row_weights, double total_weight, doubl
         c.values = <double *>cnp.PyArray_DATA(array)
     else:
         c.dense = elements_of(dense)
+    c.options.pos_weights = c.options.neg_weights = NULL
+    if isinstance(positive, float):
+        c.options.pos_weight = positive
+    else:
+        positive = periodic(positive)
+        c.period = len(positive) - PIECE
+        c.options.pos_weights = <const double *>cnp.PyArray_DATA(positive)
+    if isinstance(negative, float):
+        c.options.neg_weight = negative
+    else:
+        negative = periodic(negative)
+        c.period = len(negative) - PIECE
+        c.options.neg_weights = <const double *>cnp.PyArray_DATA(negative)
     c.row_weights = NULL
     if row_weights is not None:
         array = row_weights
@@ -253,6 +294,9 @@ def loss(scores, dense, sparse, weights, row_weights, double total_weight, doubl
     c.has_hess = hess is not None
     if c.has_hess:
         c.hess = elements_of(hess)
+    c.has_vector = vector is not None
+    if c.has_vector:
+        c.vector = elements_of(vector)
     c.refused = 0
     threads = threads_for(n_threads, c.n)
     total = run(&c, threads, <float *>NULL) if single else run(&c, threads, <double *>NULL)

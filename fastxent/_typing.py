@@ -15,9 +15,16 @@ class SigmoidOptions(TypedDict, total=False):
     """Options that do not change what a sigmoid loss returns."""
 
     sample_weight: Any
-    pos_weight: float
+    pos_weight: Any
     label_smoothing: float
     n_threads: int | None
+
+
+class FocalOptions(SigmoidOptions, total=False):
+    """The same of the focal loss."""
+
+    gamma: float
+    alpha: Any
 
 
 class SoftmaxOptions(TypedDict, total=False):

@@ -183,7 +183,8 @@ def buffer(
 ) -> np.ndarray:
     """A caller's array to write to, checked."""
     if type(asked) is not np.ndarray:
-        raise TypeError(f"{name} is {type(asked).__name__}: give True, False or a numpy array to write into")
+        others = "" if name == "out" else "True, False or "
+        raise TypeError(f"{name} is {type(asked).__name__}: give {others}a numpy array to write into")
     if asked.dtype not in dtypes or not asked.dtype.isnative:
         wanted = " or ".join(str(dtype) for dtype in dtypes)
         raise TypeError(f"{name} has dtype {asked.dtype}, but {wanted} is written: use numpy.empty(shape, {dtypes[0]})")
@@ -336,6 +337,18 @@ def _targets_in(
     column = sparse.indices[start:stop]
     wrong = block[at, column] & (sparse.values[start:stop] != 0)
     return at[wrong], column[wrong]
+def factors(name: str, value: Any, shape: tuple[int, ...], low: float, high: float) -> float | np.ndarray:
+    """A finite number in [low, high], or float64 ones along the last axis of `shape`."""
+    if type(value) is float and low <= value <= high and value < math.inf:
+        return value
+    if np.ndim(value) == 0:
+        return number(name, value, low, high)
+    array = real_array(name, value)
+    if array.shape != shape[-1:]:
+        wanted = f", or one for each element of the last axis, of shape {shape[-1:]}" if shape else ""
+        raise ValueError(f"{name} has shape {array.shape}, logits {shape}: give one number{wanted}")
+    check_range(name, array, low, high, f"give {_range(low, high)}")
+    return np.ascontiguousarray(array, np.float64)
 
 
 def reduction_of(reduction: Any) -> str:

@@ -27,6 +27,7 @@
 #define KERNEL(name) f64k_##name
 #define C(value, value_f32) value
 #include "kernels_body.h"
+#include "kernels_sigmoid.h"
 #undef REAL
 #undef V
 #undef M
@@ -45,6 +46,7 @@
 #define KERNEL(name) f32k_##name
 #define C(value, value_f32) value_f32
 #include "kernels_body.h"
+#include "kernels_sigmoid.h"
 
 /* e^t for t <= 0. */
 static void f64k_exp(const double *x, double *out, ptrdiff_t n) {

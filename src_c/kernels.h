@@ -64,9 +64,13 @@ typedef struct {
 } fx_target;
 
 typedef struct {
-    double scale;      /* multiplies the gradient and the curvature */
-    double smoothing;  /* targets become y (1 - smoothing) + smoothing / 2 */
-    double pos_weight; /* multiplies the term of y */
+    double scale;              /* multiplies the gradient and the curvature */
+    double smoothing;          /* targets become y (1 - smoothing) + smoothing / 2 */
+    double gamma;              /* exponent of the focal loss; 0 for cross-entropy */
+    double pos_weight;         /* multiplies the term of y */
+    double neg_weight;         /* multiplies the term of 1 - y */
+    const double *pos_weights; /* the same for each element, or NULL */
+    const double *neg_weights;
 } fx_sigmoid;
 
 #define FX_MEMBER(type, name, arguments) type(*name) arguments;

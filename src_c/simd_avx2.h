@@ -116,6 +116,12 @@ static inline f64v f64_mantissa(f64v a) {
 /* Floats as doubles, in two halves, and back. */
 static inline f64v f32_low(f32v a) { return _mm256_cvtps_pd(_mm256_castps256_ps128(a)); }
 static inline f64v f32_high(f32v a) { return _mm256_cvtps_pd(_mm256_extractf128_ps(a, 1)); }
+static inline f64m f32_low_mask(f32m m) {
+    return _mm256_castsi256_pd(_mm256_cvtepi32_epi64(_mm_castps_si128(_mm256_castps256_ps128(m))));
+}
+static inline f64m f32_high_mask(f32m m) {
+    return _mm256_castsi256_pd(_mm256_cvtepi32_epi64(_mm_castps_si128(_mm256_extractf128_ps(m, 1))));
+}
 static inline f32v f32_join(f64v low, f64v high) {
     return _mm256_set_m128(_mm256_cvtpd_ps(high), _mm256_cvtpd_ps(low));
 }

@@ -93,6 +93,8 @@ static inline f64v f64_mantissa(f64v a) { return _mm512_getmant_pd(a, _MM_MANT_N
 /* Floats as doubles, in two halves, and back. */
 static inline f64v f32_low(f32v a) { return _mm512_cvtps_pd(_mm512_castps512_ps256(a)); }
 static inline f64v f32_high(f32v a) { return _mm512_cvtps_pd(_mm512_extractf32x8_ps(a, 1)); }
+static inline f64m f32_low_mask(f32m m) { return (f64m)m; }
+static inline f64m f32_high_mask(f32m m) { return (f64m)(m >> 8); }
 static inline f32v f32_join(f64v low, f64v high) {
     return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(low)), _mm512_cvtpd_ps(high), 1);
 }

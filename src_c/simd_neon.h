@@ -117,6 +117,10 @@ static inline f64v f64_mantissa(f64v a) {
 /* Floats as doubles, in two halves, and back. */
 static inline f64v f32_low(f32v a) { return vcvt_f64_f32(vget_low_f32(a)); }
 static inline f64v f32_high(f32v a) { return vcvt_high_f64_f32(a); }
+static inline f64m f32_low_mask(f32m m) {
+    return vreinterpretq_u64_s64(vmovl_s32(vget_low_s32(vreinterpretq_s32_u32(m))));
+}
+static inline f64m f32_high_mask(f32m m) { return vreinterpretq_u64_s64(vmovl_high_s32(vreinterpretq_s32_u32(m))); }
 static inline f32v f32_join(f64v low, f64v high) { return vcvt_high_f32_f64(vcvt_f32_f64(low), high); }
 
 static inline float f32_max_lane(f32v a) { return vmaxvq_f32(a); }

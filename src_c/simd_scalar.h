@@ -118,6 +118,11 @@ static inline f64v f32_high(f32v a) {
     (void)a;
     return 0.0;
 }
+static inline f64m f32_low_mask(f32m m) { return m; }
+static inline f64m f32_high_mask(f32m m) {
+    (void)m;
+    return 0;
+}
 static inline f32v f32_join(f64v low, f64v high) {
     (void)high;
     return (float)low;

@@ -76,7 +76,8 @@ def hard_rows(classes: int, dtype: Any, elements: int = 600_000) -> tuple[np.nda
 def margins_of_the_contract(scores: np.ndarray) -> np.ndarray:
     """Scores that are margins themselves: none between 80 and where every exponential is zero.
 
-    There, factors above 1 (weights, pos_weight) can lift to a normal number what was flushed to zero before.
+    There, weights above 1, in float64 also pos_weight and gamma, can lift to a normal number what was flushed to zero
+    before.
     """
     size = np.abs(scores)
     return np.where((size > 80) & (size < 1000), np.copysign(scores.dtype.type(80), scores), scores)

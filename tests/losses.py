@@ -77,6 +77,20 @@ LOSSES = (
         "elements",
         ({"label_smoothing": 0.1}, {"pos_weight": 3.7}, {"pos_weight": 0.02, "label_smoothing": 0.5}),
     ),
+    Loss(
+        "sigmoid_focal_loss",
+        fx.sigmoid_focal_loss,
+        oracle.sigmoid_focal_loss,
+        "elements",
+        (
+            {"gamma": 1.0, "alpha": 0.25},
+            {"gamma": 0.5},
+            {"gamma": 2.7, "alpha": 0.75, "pos_weight": 3.7},
+            {"gamma": 50.0, "label_smoothing": 0.1},
+            {"gamma": 5.0, "pos_weight": 0.02},
+            {"gamma": 0.0, "alpha": 0.1},
+        ),
+    ),
 )
 
 every_loss = pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
@@ -85,6 +99,9 @@ every_form = pytest.mark.parametrize(
 )
 class_losses = pytest.mark.parametrize(
     "loss", [loss for loss in LOSSES if loss.outcomes == "classes"], ids=lambda loss: loss.name
+)
+element_losses = pytest.mark.parametrize(
+    "loss", [loss for loss in LOSSES if loss.outcomes == "elements"], ids=lambda loss: loss.name
 )
 both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f32", "f64"])
 

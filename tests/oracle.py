@@ -372,22 +372,13 @@ def sigmoid_cross_entropy(
     targets: Any,
     *,
     sample_weight: Any = None,
-    pos_weight: float = 1.0,
+    pos_weight: Any = 1.0,
     label_smoothing: float = 0.0,
     reduction: str = "mean",
 ) -> Exact:
-    x = exact(logits)
-    if hasattr(targets, "toarray"):
-        targets = targets.toarray()
-    smoothing = exact(label_smoothing)
-    y = (1 - smoothing) * exact(targets) + smoothing / 2
-    weights = exact(np.ones(x.shape) if sample_weight is None else sample_weight)
-    if weights.ndim < x.ndim:
-        weights = weights.reshape(weights.shape + (1,) * (x.ndim - 1))
-    weights = weights + exact(np.zeros(x.shape))
-
+    x, no, yes, weights = _elements(logits, targets, sample_weight, label_smoothing)
+    yes = exact(pos_weight) * yes
     p, q, soft, soft_neg = _halves(x)
-    no, yes = 1 - y, exact(pos_weight) * y
     with np.errstate(invalid="ignore"):
         loss = np.where(no == 0, exact(0.0), no * soft) + np.where(yes == 0, exact(0.0), yes * soft_neg)
     grad = no * p - yes * q
@@ -397,6 +388,60 @@ def sigmoid_cross_entropy(
     loss, factor = _reduce(loss, weights, exact(np.ones(x.shape)), reduction)
     factor = weights * factor
     return Exact(loss, grad * factor, hess * factor, scale * factor)
+
+
+def _elements(
+    logits: Any, targets: Any, sample_weight: Any, label_smoothing: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Scores, 1 - y and y with the smoothing in them, weights of the elements."""
+    x = exact(logits)
+    if hasattr(targets, "toarray"):
+        targets = targets.toarray()
+    smoothing = exact(label_smoothing)
+    y = (1 - smoothing) * exact(targets) + smoothing / 2
+    weights = exact(np.ones(x.shape) if sample_weight is None else sample_weight)
+    if weights.ndim < x.ndim:
+        weights = weights.reshape(weights.shape + (1,) * (x.ndim - 1))
+    return x, 1 - y, y, weights + exact(np.zeros(x.shape))
+
+
+def sigmoid_focal_loss(
+    logits: Any,
+    targets: Any,
+    *,
+    gamma: float = 2.0,
+    alpha: Any = None,
+    sample_weight: Any = None,
+    pos_weight: Any = 1.0,
+    label_smoothing: float = 0.0,
+    reduction: str = "mean",
+) -> Exact:
+    x, no, yes, weights = _elements(logits, targets, sample_weight, label_smoothing)
+    if alpha is not None:
+        no, yes = (1 - exact(alpha)) * no, exact(alpha) * yes
+    yes = exact(pos_weight) * yes
+    p, q, soft, soft_neg = _halves(x)
+    gamma = exact(gamma)[()]
+
+    def outcome(share: np.ndarray, p: np.ndarray, q: np.ndarray, nll: np.ndarray) -> tuple[np.ndarray, ...]:
+        """What one of the two adds: loss, slope by its own score, and the positive and negative part of the slope's."""
+        with np.errstate(under="ignore"):
+            power = share * q**gamma
+            return (
+                np.where(share == 0, exact(0.0), power * nll),
+                -power * (q + gamma * p * nll),
+                power * p * (q + 2 * gamma * q + gamma**2 * p * nll),
+                power * p * gamma * q * nll,
+            )
+
+    loss, slope, rises, falls = outcome(yes, p, q, soft_neg)
+    other, other_slope, other_rises, other_falls = outcome(no, q, p, soft)
+    loss = np.where(weights == 0, exact(0.0), weights * (loss + other))
+    loss, factor = _reduce(loss, weights, exact(np.ones(x.shape)), reduction)
+    factor = weights * factor
+    up, down = rises + other_rises, falls + other_falls
+    scale, hess_scale = np.maximum(np.abs(slope), np.abs(other_slope)), np.maximum(up, down)
+    return Exact(loss, *(part * factor for part in (slope - other_slope, up - down, scale, hess_scale)))
 
 
 def central_difference(loss: Any, logits: Any, step: float = 1e-5) -> np.ndarray:

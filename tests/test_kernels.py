@@ -10,7 +10,7 @@ import pytest
 
 import fastxent as fx
 import oracle
-from losses import both_dtypes, same_bits
+from losses import Loss, both_dtypes, element_losses, same_bits
 from subprocesses import run
 
 LENGTHS = range(201)
@@ -129,27 +129,29 @@ def test_softmax_cross_entropy(rows: int, targets: str, dtype: Any, isa: str) ->
                 assert same_bits(result, reference[which]), (n, offset, which)
 
 
+@pytest.mark.parametrize("options", [{}, {"pos_weight": 1.5}], ids=["plain", "pos_weight"])
+@element_losses
 @both_dtypes
-def test_sigmoid_cross_entropy(dtype: Any, isa: str) -> None:
+def test_sigmoid(loss: Loss, options: dict[str, Any], dtype: Any, isa: str) -> None:
     rng = np.random.default_rng(0)
+    options = options | {"reduction": "none"}
     for n in LENGTHS:
         x, y = at_offset(scores(n, dtype), 0), at_offset(rng.random(n).astype(dtype), 0)
         weights = at_offset(rng.random(n).astype(dtype), 0)
-        options: dict[str, Any] = {"reduction": "none", "pos_weight": 1.5}
-        reference = fx.sigmoid_cross_entropy(x, y, grad=True, hess=True, sample_weight=weights, **options)
-        exact = oracle.sigmoid_cross_entropy(x, y, sample_weight=weights, **options)
+        reference = loss.function(x, y, grad=True, hess=True, sample_weight=weights, **options)
+        exact = loss.oracle(x, y, sample_weight=weights, **options)
         if n:
             assert oracle.ulp_error(reference[1], exact.grad, exact.scale).max() <= 4
-        total = fx.sigmoid_cross_entropy(x, y, reduction="sum")
+        total = loss.function(x, y, reduction="sum")
         for offset in OFFSETS[dtype]:
             grad, hess = (Guarded((n,), dtype, (offset * k + 3) % 16) for k in (5, 7))
             moved = at_offset(x, offset), at_offset(y, (offset * 3 + 1) % 16)
-            loss, _, _ = fx.sigmoid_cross_entropy(
+            value, _, _ = loss.function(
                 *moved, grad=grad.array, hess=hess.array, sample_weight=at_offset(weights, (offset + 5) % 16), **options
             )
-            for which, result in enumerate((loss, grad.check(), hess.check())):
+            for which, result in enumerate((value, grad.check(), hess.check())):
                 assert same_bits(result, reference[which]), (n, offset, which)
-            assert fx.sigmoid_cross_entropy(*moved, reduction="sum") == total, (n, offset)
+            assert loss.function(*moved, reduction="sum") == total, (n, offset)
 
 
 def test_empty_losses(isa: str) -> None:

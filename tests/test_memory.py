@@ -110,6 +110,8 @@ def test_sigmoid() -> None:
     targets = "y = np.ones((n, classes), np.int8)"
     assert peak("x = scores()", targets, "fx.sigmoid_cross_entropy(x, y)") < SLACK
     assert peak("x = scores()", targets, "fx.sigmoid_cross_entropy(x, y, grad=x)") < SLACK
+    assert peak("x = scores()", targets, "fx.sigmoid_focal_loss(x, y, alpha=np.full(classes, 0.3), grad=x)") < SLACK
+    assert peak("x, v = scores(), scores()", targets, "fx.sigmoid_cross_entropy_hvp(x, y, v, out=v)") < SLACK
     taken = peak("x = scores()", targets, "fx.sigmoid_cross_entropy(x, y, grad=True, sample_weight=np.ones(n))")
     assert ARRAY - 1 < taken < ARRAY + SLACK
 

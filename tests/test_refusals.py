@@ -10,7 +10,7 @@ import pytest
 import scipy.sparse
 
 import fastxent as fx
-from losses import LOSSES, Loss, class_losses, every_loss, make_targets
+from losses import LOSSES, Loss, class_losses, element_losses, every_loss, make_targets
 
 N, C = 5, 4
 
@@ -133,8 +133,8 @@ def test_negative_integers_among_dense_targets(loss: Loss) -> None:
 
 @pytest.mark.parametrize("value", [-0.25, 1.5, np.nan, np.inf, -np.inf, 2, -1])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_sigmoid_targets_outside_zero_to_one(dtype: Any, value: float) -> None:
-    loss = next(loss for loss in LOSSES if loss.name == "sigmoid_cross_entropy")
+@element_losses
+def test_sigmoid_targets_outside_zero_to_one(loss: Loss, dtype: Any, value: float) -> None:
     targets = np.full((N, C), 1, np.int8 if isinstance(value, int) else dtype)
     targets[4, 1] = value
     shown = str(targets[4, 1])
@@ -143,8 +143,8 @@ def test_sigmoid_targets_outside_zero_to_one(dtype: Any, value: float) -> None:
 
 
 @pytest.mark.parametrize("shape", [(N,), (C,), (N, 1), (1, C), (), (C, N), (N, C, 1)], ids=str)
-def test_sigmoid_targets_of_another_shape(shape: tuple[int, ...]) -> None:
-    loss = next(loss for loss in LOSSES if loss.name == "sigmoid_cross_entropy")
+@element_losses
+def test_sigmoid_targets_of_another_shape(loss: Loss, shape: tuple[int, ...]) -> None:
     refuse_with_buffers(
         loss, logits(), np.zeros(shape), ValueError, "targets", str(shape), str((N, C)), "never broadcast", "softmax"
     )
@@ -206,15 +206,15 @@ def test_csr_values(loss: Loss, value: float) -> None:
         refuse_with_buffers(loss, logits(), targets, ValueError, "targets[3, 2]", f"{value:g}", "negative")
 
 
-def test_sigmoid_csr_above_one() -> None:
-    loss = next(loss for loss in LOSSES if loss.name == "sigmoid_cross_entropy")
+@element_losses
+def test_sigmoid_csr_above_one(loss: Loss) -> None:
     targets = csr()
     targets.data[7] = 1.5
     refuse_with_buffers(loss, logits(), targets, ValueError, "targets", "1.5", "row 3", "[0, 1]")
 
 
-def test_sigmoid_csr_whose_duplicates_sum_above_one() -> None:
-    loss = next(loss for loss in LOSSES if loss.name == "sigmoid_cross_entropy")
+@element_losses
+def test_sigmoid_csr_whose_duplicates_sum_above_one(loss: Loss) -> None:
     targets = csr()
     targets.indices[7] = 0
     targets.data[6:8] = 0.75
@@ -360,10 +360,65 @@ def test_options_out_of_range(loss: Loss) -> None:
         refuse_with_buffers(loss, logits(), targets, error, name, shown, **{name: value})
 
 
-def test_infinite_pos_weight() -> None:
-    refuse(
-        fx.sigmoid_cross_entropy, logits(), np.zeros((N, C)), pos_weight=np.inf, error=ValueError, says=("pos_weight",)
-    )
+@element_losses
+def test_infinite_pos_weight(loss: Loss) -> None:
+    refuse(loss.function, logits(), np.zeros((N, C)), pos_weight=np.inf, error=ValueError, says=("pos_weight",))
+
+
+@element_losses
+def test_pos_weights_of_the_last_axis(loss: Loss) -> None:
+    targets = np.zeros((N, C))
+    for value in (-1.0, np.nan, np.inf):
+        factors = np.ones(C)
+        factors[2] = value
+        refuse_with_buffers(loss, logits(), targets, ValueError, "pos_weight[2]", f"{value:g}", pos_weight=factors)
+    for shape in ((N,), (C + 1,), (1,), (N, C), (1, C), (C, 1)):
+        says = ("pos_weight", str(shape), str((N, C)), str((C,)))
+        refuse_with_buffers(loss, logits(), targets, ValueError, *says, pos_weight=np.ones(shape))
+    refuse_with_buffers(loss, logits(), targets, TypeError, "pos_weight", "complex", pos_weight=np.ones(C, complex))
+    refuse_with_buffers(loss, logits(), targets, TypeError, "pos_weight", "masked", pos_weight=np.ma.ones(C))
+    refuse(loss.function, 0.5, 1.0, pos_weight=[1.0], error=ValueError, says=("pos_weight", "(1,)", "one number"))
+
+
+def test_options_of_the_focal_loss() -> None:
+    loss = next(loss for loss in LOSSES if loss.name == "sigmoid_focal_loss")
+    targets = np.zeros((N, C))
+    cases: list[tuple[str, Any, type[Exception], str]] = [
+        ("gamma", -0.5, ValueError, "-0.5"),
+        ("gamma", np.nan, ValueError, "nan"),
+        ("gamma", np.inf, ValueError, "inf"),
+        ("gamma", None, TypeError, "None"),
+        ("gamma", True, TypeError, "True"),
+        ("gamma", np.ones(C), TypeError, "array"),
+        ("alpha", -0.5, ValueError, "-0.5"),
+        ("alpha", 1.25, ValueError, "1.25"),
+        ("alpha", np.nan, ValueError, "nan"),
+        ("alpha", "balanced", TypeError, "balanced"),
+        ("alpha", [0.5, 0.5, 0.5, 1.25], ValueError, "alpha[3]"),
+        ("alpha", [0.5, -0.5, 0.5, 0.5], ValueError, "alpha[1]"),
+        ("alpha", np.full(N, 0.5), ValueError, str((N,))),
+    ]
+    for name, value, error, shown in cases:
+        refuse_with_buffers(loss, logits(), targets, error, name, shown, **{name: value})
+
+
+def test_vectors_of_the_hessian() -> None:
+    x, targets = logits(), np.zeros((N, C))
+    hvp = fx.sigmoid_cross_entropy_hvp
+    refuse(hvp, x, targets, np.ones(C), error=ValueError, says=("v has shape", str((C,)), str((N, C))))
+    refuse(hvp, x, targets, np.ones((N, C), complex), error=TypeError, says=("v has dtype", "complex128"))
+    refuse(hvp, x, targets + 2, np.ones((N, C)), error=ValueError, says=("targets[0, 0]", "2", "[0, 1]"))
+    v = np.ones((N, C))
+    for out, error, words in (
+        (x, ValueError, "out overlaps logits"),
+        (targets, ValueError, "out overlaps targets"),
+        (v[::-1], ValueError, "out overlaps v"),
+        (np.empty((N, C), np.float32), TypeError, "out has dtype float32"),
+        (np.empty((C, N)), ValueError, "out has shape"),
+        (True, TypeError, "out is bool"),
+    ):
+        refuse(hvp, x, targets, v, out=out, error=error, says=(words,))
+    refuse(hvp, x, targets - 1, v, out=v, error=ValueError, says=("targets[0, 0]",))
 
 
 @class_losses

@@ -417,15 +417,22 @@ static void NAME(check_log_expit)(const KERNELS *ours, const KERNELS *scalar) {
 
 /* Where a target lies between 0 and 1 two terms are subtracted: ulps are those of their weights. */
 static void NAME(check_sigmoid_loss)(const KERNELS *ours, const KERNELS *scalar) {
+    static const double gammas[] = {0.0, 0.0, 0.5, 1.0, 2.0, 3.3, 5.0, 40.0};
     static REAL y[SIZE], weight[SIZE], loss[2][SIZE], grad[2][SIZE], hess[2][SIZE];
+    static double factors[SIZE];
     const NAME(scores) *at = &NAME(at);
-    for (int i = 0; i < 4 * LENGTHS; ++i) {
-        ptrdiff_t n = length_of(i / 4), outside[2] = {0, 0};
+    for (ptrdiff_t j = 0; j < SIZE; ++j) factors[j] = pick(9) ? uniform() * 2.0 : 0.0;
+    for (int i = 0; i < 8 * LENGTHS; ++i) {
+        ptrdiff_t n = length_of(i / 8), outside[2] = {0, 0};
         int hard = (int)pick(2), weighted = (int)pick(2), wanted = (int)pick(8);
         fx_sigmoid options = {
             .scale = pick(4) ? 1.0 : 1e-5,
             .smoothing = hard ? 0.0 : 0.1,
+            .gamma = gammas[pick(8)],
             .pos_weight = pick(2) ? 1.0 : 3.5,
+            .neg_weight = pick(2) ? 1.0 : 0.3,
+            .pos_weights = pick(2) ? NULL : factors + pick(SIZE - n),
+            .neg_weights = pick(2) ? NULL : factors + pick(SIZE - n),
         };
         double sums[2], scale = hard ? 0.0 : 7.0;
         NAME(draw_row)(n);
@@ -449,6 +456,9 @@ static void NAME(check_sigmoid_loss)(const KERNELS *ours, const KERNELS *scalar)
         NAME(compare_all)("loss", n, loss[0], loss[1]);
         for (ptrdiff_t j = 0; j < SIZE; ++j)
             NAME(compare)("gradient", n, (double)grad[0][j], (double)grad[1][j], scale * options.scale);
-        NAME(compare_all)("curvature", n, hess[0], hess[1]);
+        /* Far on the wrong side the focal loss bends down: two terms are subtracted. */
+        for (ptrdiff_t j = 0; j < SIZE; ++j)
+            NAME(compare)("curvature", n, (double)hess[0][j], (double)hess[1][j],
+                          options.gamma == 0.0 ? 0.0 : 7.0 * options.scale);
     }
 }

@@ -19,6 +19,10 @@ This script
      in the arithmetic of the dtype, with and without fma, by the operation sequences of the
      functions exp_*, log1p_* below.  Kernels that follow them inherit the measured errors.
 
+The powers of the focal loss need more digits than the result has: exp and log with 11 to spare, in
+pairs of doubles for float64, in doubles for float32.  Of these series the first terms are the exact
+ones, and the rest a polynomial in double: derive_powers.
+
 Needs mpmath, numpy and an 80-bit (or wider) long double.  Deterministic.
 """
 
@@ -421,6 +425,43 @@ def derive_log(fmt, rng):
             measure(f"{function.__name__}, t < 1e-7", function, points[points < 1e-7])
 
 
+def exp_remainder(terms):
+    """The series of e^r behind its first terms, for the relative error of e^r."""
+    bound = mp.ln2 / 2 * mp.mpf("1.0001")
+    grid = chebyshev_grid(-bound, bound)
+    target = [(mp.exp(r) - sum(r**k / mp.factorial(k) for k in range(terms))) / r**terms for r in grid]
+    return grid, target, [abs(r) ** terms / mp.exp(r) for r in grid]
+
+
+def log_remainder(bound, terms):
+    """The series 2 atanh(s)/s = 2 + 2/3 z + ..., z = s^2 <= bound, behind its first terms."""
+    grid = chebyshev_grid(mp.mpf(0), bound)[1:]
+    values = [2 * mp.atanh(mp.sqrt(z)) / mp.sqrt(z) for z in grid]
+    lead = [sum(2 * z**k / (2 * k + 1) for k in range(terms)) for z in grid]
+    target = [(a - b) / z**terms for z, a, b in zip(grid, values, lead, strict=True)]
+    return grid, target, [z**terms / a for z, a in zip(grid, values, strict=True)]
+
+
+def derive_powers():
+    cases = {
+        "pair exp: 1 + r + r^2 / 2 + r^3 / 6 + r^4 (c0 + c1 r + ...)": (exp_remainder(4), 10),
+        "pair log: s (2 + 2/3 z + z^2 (c0 + c1 z + ...)), z <= 1/25": (log_remainder(mp.mpf("0.04"), 2), 8),
+        "plain exp: 1 + r + r^2 (c0 + c1 r + ...)": (exp_remainder(2), 6),
+        "plain log: s (2 + z (c0 + c1 z + ...)), z <= 1/9": (log_remainder(mp.mpf(1) / 9, 1), 6),
+    }
+    for what, (problem, count) in cases.items():
+        print(f"\n{what}")
+        coefficients = round_coefficients(F64, *problem, count)
+        print_coefficients(F64, "c", 0, coefficients)
+        samples = zip(*problem, strict=True)
+        error = max(w * abs(g - mp.polyval(coefficients[::-1], x)) for x, g, w in samples)
+        print_approximation_error(F64, "rounded", error)
+    for what, value in ("1/6", mp.mpf(1) / 6), ("2/3", mp.mpf(2) / 3), ("ln 2", mp.ln2):
+        high = F64.round(value, F64.ln2_hi_bits if what == "ln 2" else None)
+        low = F64.round(value - high)
+        print(f"  {what} = {F64.literal(high)} + {F64.literal(low)} + {F64.literal(F64.round(value - high - low))}")
+
+
 def main():
     if np.finfo(LD).nmant < 63:
         raise SystemExit("needs a long double of at least 64 bits")
@@ -431,6 +472,7 @@ def main():
             print(f"  {name:<7} {fmt.literal(value):<26} // {mp.nstr(value, 20)}")
         derive_exp(fmt, rng)
         derive_log(fmt, rng)
+    derive_powers()
 
 
 if __name__ == "__main__":
