@@ -17,10 +17,13 @@ from measured import all_of_them
 SOFTMAX = [loss for loss in LOSSES if loss.outcomes == "classes" and "probabilit" not in loss.name]
 SOFTMAX = [loss for loss in SOFTMAX if loss.name != "categorical_cross_entropy"]
 LOSS_ULPS, GRAD_ULPS = 2, 4
+# The slope of a soft cap is two roundings more for a gradient in double, and the heads that raise 1 - p to a power
+# magnify what the capped scores round off (some 60 bits); README says so.
+CAPPED_ULPS = 3, 5
 # The contract does not bound curvature. The chain rule of a soft cap takes two factors more than plain Hessians do, which
 # test_accuracy holds to 4 and 6.
 HESS_ULPS = {np.float32: 6, np.float64: 8}
-PRODUCT_ULPS = 6
+PRODUCT_ULPS = {np.float32: 6, np.float64: 8}
 ROWS = 60
 
 
@@ -89,11 +92,13 @@ def test_every_pair(loss: Loss, form: str, classes: int, dtype: Any, isa: str) -
                     )
                     exact = loss.oracle(logits, targets, reduction=reduction, **options)
                     what = f"{loss.name}({form}, {reduction}, {', '.join(names)})"
-                    check(LOSS_ULPS, f"{what} loss", isa, dtype(value), exact.loss)
-                    check(GRAD_ULPS, f"{what} grad", isa, grad, exact.grad, exact.scale, inputs=logits)
+                    capped = "softcap" in names and dtype == np.float64
+                    loss_ulps, grad_ulps = CAPPED_ULPS if capped else (LOSS_ULPS, GRAD_ULPS)
+                    check(loss_ulps, f"{what} loss", isa, dtype(value), exact.loss)
+                    check(grad_ulps, f"{what} grad", isa, grad, exact.grad, exact.scale, inputs=logits)
                     check(HESS_ULPS[dtype], f"{what} hess", isa, hess, exact.hess, exact.hess_scale, inputs=logits)
                     wanted = exact.temperature, exact.temperature_scale
-                    check(GRAD_ULPS, f"{what} by temperature", isa, dtype(slope), *wanted)
+                    check(grad_ulps, f"{what} by temperature", isa, dtype(slope), *wanted)
 
 
 @pytest.mark.parametrize("form", ["labels", "dense", "csr"])
@@ -113,7 +118,7 @@ def test_product_with_the_hessian(form: str, dtype: Any, isa: str) -> None:
                 exact = loss.oracle(logits, targets, reduction=reduction, v=v, **options)
                 assert product.dtype == dtype
                 what = f"hvp({form}, {reduction}, {', '.join(names)})"
-                check(PRODUCT_ULPS, what, isa, product, exact.product, exact.product_scale, inputs=logits)
+                check(PRODUCT_ULPS[dtype], what, isa, product, exact.product, exact.product_scale, inputs=logits)
 
 
 def test_product_with_the_hessian_does_not_cancel(isa: str) -> None:
