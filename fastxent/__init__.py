@@ -11,12 +11,15 @@ except ModuleNotFoundError as error:  # pragma: no cover - only in a checkout th
     ) from None
 
 from fastxent._info import __version__, info
+from fastxent.probability import binary_cross_entropy, categorical_cross_entropy
 from fastxent.sigmoid import sigmoid_cross_entropy
 from fastxent.softmax import softmax_cross_entropy
 from fastxent.special import expit, log_expit, log_softmax, logsumexp, softmax
 
 __all__ = [
     "__version__",
+    "binary_cross_entropy",
+    "categorical_cross_entropy",
     "expit",
     "info",
     "isa",
