@@ -57,11 +57,12 @@ typedef struct {
 
 #ifndef FX_BINARY_TERMS
 #define FX_BINARY_TERMS
-/* What all elements have in common. */
+/* What all elements have in common, and what is wanted beside the loss. */
 typedef struct {
     f64_mixing mixing;
     f64v scale, low, high, at_low, at_low_rest, at_high, at_high_rest;
     int mixes; /* targets are mixed, or the positive ones weighted */
+    int clips, grad, hess;
 } f64_binary_options;
 
 /* With a = 1 - y and b = pos_weight * y, targets smoothed:
@@ -69,69 +70,90 @@ typedef struct {
        loss = a (-log(1 - p)) + b (-log p)
        gradient = a / (1 - p) - b / p = (a p - b (1 - p)) / (p (1 - p))
 
-   the numerator being p - y if there is nothing but y. Roundings of a and b are carried along. `yes` and `no` are -log p
-   and -log(1 - p); where a target is hard the one that does not count may be anything. */
+   the numerator being p - y if there is nothing but y. `yes` and `no` are -log p and -log(1 - p); where a target is hard the
+   one that does not count may be anything. Roundings are carried along where elements come in pairs (`paired`, a constant):
+   for floats, doubles have digits to spare. */
 static inline f64_binary f64_binary_of(f64v p, f64v y, f64v yes, f64v yes_rest, f64v no, f64v no_rest, f64v positive,
-                                       f64v weight, const f64_binary_options *by) {
-    f64_binary of;
+                                       f64v weight, int paired, const f64_binary_options *by) {
     f64v zero = f64_set(0), one = f64_set(1), infinity = f64_set(INFINITY);
-    f64m not_below = f64_not_lt(p, by->low), not_above = f64_not_lt(by->high, p);
-    yes = f64_select(not_below, f64_select(not_above, yes, by->at_high), by->at_low);
-    no = f64_select(not_below, f64_select(not_above, no, by->at_low), by->at_high);
-    yes_rest = f64_select(not_below, f64_select(not_above, yes_rest, by->at_high_rest), by->at_low_rest);
-    no_rest = f64_select(not_below, f64_select(not_above, no_rest, by->at_low_rest), by->at_high_rest);
+    f64_binary of = {zero, zero, zero};
+    f64m not_below = f64_not_lt(p, by->low), not_above = f64_not_lt(by->high, p), is_nan = f64_ne(p, p);
+    if (by->clips) {
+        yes = f64_select(not_below, f64_select(not_above, yes, by->at_high), by->at_low);
+        no = f64_select(not_below, f64_select(not_above, no, by->at_low), by->at_high);
+        yes_rest = f64_select(not_below, f64_select(not_above, yes_rest, by->at_high_rest), by->at_low_rest);
+        no_rest = f64_select(not_below, f64_select(not_above, no_rest, by->at_low_rest), by->at_high_rest);
+    }
 
-    f64v a_rest, b_rest = zero, q_rest;
-    f64v a = f64_difference(one, y, &a_rest), b = y, q = f64_difference(one, p, &q_rest);
-    if (by->mixes) {
+    f64v a_rest = zero, b_rest = zero, q_rest = zero, a, b = y, q;
+    if (paired) {
+        a = f64_difference(one, y, &a_rest);
+        q = f64_difference(one, p, &q_rest);
+    } else {
+        a = f64_sub(one, y);
+        q = f64_sub(one, p);
+    }
+    if (by->mixes && paired) {
         f64v part_rest, part = f64_mix(y, zero, &by->mixing, &part_rest);
         a = f64_mix(a, a_rest, &by->mixing, &a_rest);
         b = f64_mul(part, positive);
         b_rest = f64_sub(f64_mul(part_rest, positive), f64_remainder(b, part, positive));
+    } else if (by->mixes) {
+        a = f64_fma(a, by->mixing.kept, by->mixing.mixed);
+        b = f64_mul(f64_fma(y, by->mixing.kept, by->mixing.mixed), positive);
     }
-    f64m in_a = f64_ne(a, zero), in_b = f64_ne(b, zero), is_nan = f64_ne(p, p);
+    f64m in_a = f64_ne(a, zero), in_b = f64_ne(b, zero);
     yes = f64_keep(in_b, yes);
     no = f64_keep(in_a, no);
-    f64v small = f64_fma(a, no_rest, f64_mul(b, yes_rest));
-    small = f64_fma(a_rest, f64_keep(f64_lt(no, infinity), no), small);
-    small = f64_fma(b_rest, f64_keep(f64_lt(yes, infinity), yes), small);
+    f64v small = zero;
+    if (paired) {
+        small = f64_fma(a, no_rest, f64_mul(b, yes_rest));
+        small = f64_fma(a_rest, f64_keep(f64_lt(no, infinity), no), small);
+        small = f64_fma(b_rest, f64_keep(f64_lt(yes, infinity), yes), small);
+    }
     of.loss = f64_mul(f64_fma(a, no, f64_fma(b, yes, small)), weight);
     of.loss = f64_select(is_nan, p, of.loss);
 
-    f64v factor = f64_mul(weight, by->scale), both = f64_sub(p, y);
-    if (by->mixes) {
-        f64v up = f64_mul(a, p), down = f64_mul(b, q);
-        both = f64_sub(f64_mul(a_rest, p), f64_fma(b_rest, q, f64_mul(b, q_rest)));
-        both = f64_add(both, f64_sub(f64_remainder(down, b, q), f64_remainder(up, a, p)));
-        both = f64_add(f64_sub(up, down), both);
+    f64v factor = f64_mul(weight, by->scale);
+    if (by->grad) {
+        f64v both = f64_sub(p, y);
+        if (by->mixes) {
+            f64v up = f64_mul(a, p), down = f64_mul(b, q);
+            both = f64_sub(up, down);
+            if (paired) {
+                f64v rest = f64_sub(f64_mul(a_rest, p), f64_fma(b_rest, q, f64_mul(b, q_rest)));
+                rest = f64_add(rest, f64_sub(f64_remainder(down, b, q), f64_remainder(up, a, p)));
+                both = f64_add(both, rest);
+            }
+        }
+        f64v over = f64_select(in_b, f64_select(in_a, both, f64_sub(zero, b)), a);
+        f64v under = f64_select(in_b, f64_select(in_a, f64_mul(p, q), p), q);
+        of.grad = f64_keep(f64_ne(over, zero), f64_div(f64_mul(over, factor), under));
+        of.grad = f64_select(is_nan, p, f64_keep(not_below, f64_keep(not_above, of.grad)));
     }
-    f64v over = f64_select(in_b, f64_select(in_a, both, f64_sub(zero, b)), a);
-    f64v under = f64_select(in_b, f64_select(in_a, f64_mul(p, q), p), q);
-    f64m moves = f64_ne(over, zero);
-    of.grad = f64_keep(moves, f64_div(f64_mul(over, factor), under));
-    of.grad = f64_select(is_nan, p, f64_keep(not_below, f64_keep(not_above, of.grad)));
-
-    f64v curved = f64_keep(in_b, f64_div(f64_div(f64_mul(b, factor), p), p));
-    curved = f64_add(curved, f64_keep(in_a, f64_div(f64_div(f64_mul(a, factor), q), q)));
-    of.hess = f64_select(is_nan, p, f64_keep(not_below, f64_keep(not_above, curved)));
+    if (by->hess) {
+        f64v curved = f64_keep(in_b, f64_div(f64_div(f64_mul(b, factor), p), p));
+        curved = f64_add(curved, f64_keep(in_a, f64_div(f64_div(f64_mul(a, factor), q), q)));
+        of.hess = f64_select(is_nan, p, f64_keep(not_below, f64_keep(not_above, curved)));
+    }
     return of;
 }
 
 static inline f64_binary f64_binary_in_double(f64v p, f64v y, f64v yes, f64v yes_rest, f64v no, f64v no_rest,
                                               const double *positive, f64v weight, const f64_binary_options *by) {
     f64v factor = positive ? f64_load(positive) : by->mixing.positive;
-    return f64_binary_of(p, y, yes, yes_rest, no, no_rest, factor, weight, by);
+    return f64_binary_of(p, y, yes, yes_rest, no, no_rest, factor, weight, 1, by);
 }
 #else
 static inline f32_binary f32_binary_in_double(f32v p, f32v y, f32v yes, f32v yes_rest, f32v no, f32v no_rest,
                                               const double *positive, f32v weight, const f64_binary_options *by) {
     f64v zero = f64_set(0), factor = positive ? f64_load(positive) : by->mixing.positive;
     f64_binary low = f64_binary_of(f32_low(p), f32_low(y), f64_add(f32_low(yes), f32_low(yes_rest)), zero,
-                                   f64_add(f32_low(no), f32_low(no_rest)), zero, factor, f32_low(weight), by);
+                                   f64_add(f32_low(no), f32_low(no_rest)), zero, factor, f32_low(weight), 0, by);
     /* With a single lane there is no second half. */
     if (F32_LANES > F64_LANES && positive) factor = f64_load(positive + F64_LANES);
     f64_binary high = f64_binary_of(f32_high(p), f32_high(y), f64_add(f32_high(yes), f32_high(yes_rest)), zero,
-                                    f64_add(f32_high(no), f32_high(no_rest)), zero, factor, f32_high(weight), by);
+                                    f64_add(f32_high(no), f32_high(no_rest)), zero, factor, f32_high(weight), 0, by);
     f32_binary of = {f32_join(low.loss, high.loss), f32_join(low.grad, high.grad), f32_join(low.hess, high.hess)};
     return of;
 }
@@ -156,6 +178,9 @@ static inline double KERNEL(binary_terms)(const REAL *p, const REAL *y, ptrdiff_
         .at_high = f64_set(options->at_high),
         .at_high_rest = f64_set(options->at_high_rest),
         .mixes = general,
+        .clips = options->low != 0.0,
+        .grad = general && grad,
+        .hess = hess != NULL,
     };
     V scale = OP(set)((REAL)options->scale);
     V scale_rest = OP(set)((REAL)(options->scale - (double)(REAL)options->scale));
@@ -177,31 +202,37 @@ static inline double KERNEL(binary_terms)(const REAL *p, const REAL *y, ptrdiff_
 
         M yes = OP(ne)(target, zero), soft = OP(ne)(OP(keep)(OP(ne)(target, one), target), zero);
         int mixed = smooth || OP(count)(soft);
-        OP(binary) of = {zero, zero, zero};
-        V outcome = zero, rest = zero, log_outcome = zero;
-        if (!mixed || !general) {
-            log_outcome = OP(log_outcome)(value, yes, &outcome, &rest);
-            rest = OP(sub)(zero, rest);
-            log_outcome = OP(sub)(zero, log_outcome);
+        /* -log p and -log(1 - p), or the one that counts for both. */
+        V outcome, yes_rest, no_rest, yes_log, no_log;
+        if (mixed) {
+            no_log = OP(sub)(zero, OP(log_outcome)(value, never, &outcome, &no_rest));
+            yes_log = OP(sub)(zero, OP(log_outcome)(value, always, &outcome, &yes_rest));
+            no_rest = OP(sub)(zero, no_rest);
+            yes_rest = OP(sub)(zero, yes_rest);
+            outcome = OP(select)(yes, value, OP(sub)(one, value));
+        } else {
+            yes_log = OP(sub)(zero, OP(log_outcome)(value, yes, &outcome, &yes_rest));
+            no_log = yes_log;
+            yes_rest = OP(sub)(zero, yes_rest);
+            no_rest = yes_rest;
         }
+        OP(binary) of = {zero, zero, zero};
         if (!general) {
             V factor = weight ? OP(fma)(w, scale, OP(mul)(w, scale_rest)) : scale;
-            of.loss = OP(mul)(log_outcome, w);
-            of.grad = OP(div)(OP(select)(yes, OP(sub)(zero, factor), factor), outcome);
+            of.loss = OP(mul)(OP(select)(yes, yes_log, no_log), w);
+            V over = OP(select)(yes, OP(sub)(zero, factor), factor), under = outcome;
+            if (mixed) {
+                over = OP(select)(soft, OP(mul)(OP(sub)(value, target), factor), over);
+                under = OP(select)(soft, OP(mul)(value, OP(sub)(one, value)), under);
+            }
+            if (grad) of.grad = OP(keep)(OP(ne)(over, zero), OP(div)(over, under));
             if (hess) of.hess = OP(div)(OP(div)(factor, outcome), outcome);
         }
         if (general || mixed) {
-            V yes_log = log_outcome, yes_rest = rest, no_log = log_outcome, no_rest = rest;
-            if (mixed) {
-                yes_log = OP(sub)(zero, OP(log_outcome)(value, always, &outcome, &yes_rest));
-                no_log = OP(sub)(zero, OP(log_outcome)(value, never, &outcome, &no_rest));
-                yes_rest = OP(sub)(zero, yes_rest);
-                no_rest = OP(sub)(zero, no_rest);
-            }
             OP(binary) both = OP(binary_in_double)(value, target, yes_log, yes_rest, no_log, no_rest,
                                                    positive ? positive + i : NULL, w, &by);
             of.loss = general ? both.loss : OP(select)(soft, both.loss, of.loss);
-            of.grad = general ? both.grad : OP(select)(soft, both.grad, of.grad);
+            if (general) of.grad = both.grad;
             if (hess) of.hess = general ? both.hess : OP(select)(soft, both.hess, of.hess);
         }
         of.loss = OP(keep)(counts, of.loss);
