@@ -31,6 +31,7 @@ def categorical(
     hess: np.ndarray | None,
     zeros: bool,
     checking: bool,
+    sound: bool,
     n_threads: int | None,
 ) -> Any: ...
 def row_weights(

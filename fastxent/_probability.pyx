@@ -281,7 +281,9 @@ cdef struct Call:
     Rows hess
     void *losses
     double *partial
+    bint sound
     Py_ssize_t refused
+    Py_ssize_t nans
 
 # Per-row figures of a chunk, and room for rows; one of these for each thread.
 cdef struct Scratch:
@@ -425,6 +427,7 @@ cdef inline void read_row(Call *c, Scratch *s, Py_ssize_t i, const real *row, bi
             s.label[i] = NO_ROW
             return
         if nans:
+            c.nans = 1
             s.label[i] = NAN_ROW
             return
     s.total[i] = 1.0
@@ -611,7 +614,7 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
     cdef real *hess_row = NULL
     cdef const real *y
     cdef double weight
-    cdef bint sound = False, grad_direct = False, hess_direct = False
+    cdef bint sound = c.sound, grad_direct = False, hess_direct = False
     if x != NULL:
         x_stride = c.probabilities.inner_stride // <Py_ssize_t>sizeof(real)
     else:
@@ -632,7 +635,7 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
         else:
             hess = <real *>s.hess
 
-    if not c.normalize and (x_stride == n or count == 1):
+    if not sound and not c.normalize and (x_stride == n or count == 1):
         sound = count_outside(k, x, count * n, c.most, &nans) == 0 and nans == 0
     for i in range(count):
         read_target(c, s, i, first + i, like)
@@ -708,11 +711,12 @@ cdef double run(Call *c, int threads, real *like) except? -1.0:
 
 
 def categorical(cnp.ndarray probabilities, labels, dense, sparse, weights, double smoothing, bint normalize, double eps,
-                str reduction, grad, hess, bint zeros, bint checking, n_threads):
+                str reduction, grad, hess, bint zeros, bint checking, bint sound, n_threads):
     """The checked call: exactly one of `labels`, `dense`, `sparse` is given, arrays are (rows, n) or
     (outer, inner, n), `sparse` is (indptr, indices, values), `weights` are float64, `grad` and `hess` arrays
-    to fill or None, all `zeros` or not; with `checking` nothing is computed or written. Returns a float, or with "none"
-    an array; None if dense targets or probabilities must be refused."""
+    to fill or None, all `zeros` or not. Returns a float, or with "none" an array; None if dense targets or
+    probabilities must be refused. With `checking` nothing is computed but whether no row that counts has a NaN: then
+    the call that follows need not look again, probabilities are `sound`."""
     cdef Call c
     cdef bint single = cnp.PyArray_ITEMSIZE(probabilities) != 8
     cdef double total
@@ -751,7 +755,8 @@ def categorical(cnp.ndarray probabilities, labels, dense, sparse, weights, doubl
         c.hess = rows_of(hess)
     c.zeros = zeros
     c.checking = checking
-    c.refused = 0
+    c.sound = sound
+    c.refused = c.nans = 0
     c.scale = 1.0
     if reduction == "mean":
         total = <double>c.n if c.weights == NULL else c.kernels.f64.sum(c.weights, c.n)
@@ -766,6 +771,8 @@ def categorical(cnp.ndarray probabilities, labels, dense, sparse, weights, doubl
     total = run(&c, threads, <float *>NULL) if single else run(&c, threads, <double *>NULL)
     if c.refused:
         return None
+    if checking:
+        return c.nans == 0
     return losses if losses is not None else total * c.scale
 
 

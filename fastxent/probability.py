@@ -484,8 +484,9 @@ def categorical_cross_entropy(
         inputs = (("probabilities", p), ("probabilities", probabilities), ("targets", targets), ("targets", labels))
         inputs += (("targets", dense), ("sample_weight", sample_weight), ("sample_weight", given))
         inputs += (("class_weight", class_weight), ("class_weight", by_class))
-    # Without buffers nothing is lost if the row loop finds what must be refused, as it does in its own dtype.
-    if dense is not None and (inputs or dense.dtype != dtypes[0] or by_class is not None):
+    # The row loop finds what must be refused, in its own dtype. Without buffers nothing is lost then, with buffers it goes
+    # through all rows first.
+    if dense is not None and (dense.dtype != dtypes[0] or by_class is not None):
         _validate.check_dense(dense, dtypes[0])
     if sparse is not None:
         _validate.check_range(
@@ -513,7 +514,7 @@ def categorical_cross_entropy(
     grad_rows = None if grad_out is None else _validate.as_rows(grad_out, axis)
     hess_rows = None if hess_out is None else _validate.as_rows(hess_out, axis)
 
-    def computed(reduction: str, grad: np.ndarray | None, hess: np.ndarray | None, checking: bool) -> Any:
+    def run(grad: np.ndarray | None, hess: np.ndarray | None, checking: bool, sound: bool) -> Any:
         loss = _probability.categorical(
             p_rows,
             labels,
@@ -528,6 +529,7 @@ def categorical_cross_entropy(
             hess,
             zeros,
             checking,
+            sound,
             n_threads,
         )
         if loss is None:
@@ -536,9 +538,8 @@ def categorical_cross_entropy(
             _validate.check_distributions(p, axis, weights, bool(normalize))
         return loss
 
-    if inputs:
-        computed("sum", None, None, True)
-    loss = computed(reduction, grad_rows, hess_rows, False)
+    sound = bool(inputs) and run(None, None, True, False)
+    loss = run(grad_rows, hess_rows, False, sound)
     if reduction == "none":
         loss = loss.reshape(rows)
     results = []

@@ -95,7 +95,7 @@ typedef struct {
     double sum, sum_rest;       /* y times -log p, with 0 (-log 0) = 0 */
     double even, even_rest;     /* -log p, if asked for */
     double inside, inside_rest; /* y where p is not clipped */
-    ptrdiff_t inside_count;     /* how many are not clipped, if asked for */
+    ptrdiff_t inside_count;     /* how many are not clipped, if asked for; these where there are totals or bounds */
     ptrdiff_t top;              /* the element left out, or -1 */
 } fx_surprisal;
 

@@ -333,22 +333,25 @@ static inline V OP(two_difference)(V a, V b, V *rest) {
 
 #ifndef FX_SUM_OF_PAIRS
 #define FX_SUM_OF_PAIRS
-/* a (b + rest), and b + rest. */
-static inline f64s f64_sum_pair_product(f64s s, f64v a, f64v b, f64v rest) {
+/* a (b + rest), for `plain` floats a b, and b + rest. */
+static inline f64s f64_sum_pair_product(f64s s, f64v a, f64v b, f64v rest, int plain) {
+    (void)plain;
     f64m finite = f64_lt(b, f64_set(INFINITY));
     f64v product = f64_mul(a, b);
     f64v lost = f64_keep(finite, f64_sub(f64_mul(a, rest), f64_remainder(product, a, b)));
     return f64_sum_add_exact(s, product, lost);
 }
 static inline f64s f64_sum_pair(f64s s, f64v b, f64v rest) { return f64_sum_add_exact(s, b, rest); }
-static inline f32s f32_sum_pair_product(f32s s, f32v a, f32v b, f32v rest) {
-    return f32_sum_fma(f32_sum_fma(s, a, b), a, rest);
+static inline f32s f32_sum_pair_product(f32s s, f32v a, f32v b, f32v rest, int plain) {
+    s = f32_sum_fma(s, a, b);
+    return plain ? s : f32_sum_fma(s, a, rest);
 }
 static inline f32s f32_sum_pair(f32s s, f32v b, f32v rest) { return f32_sum_add(f32_sum_add(s, b), rest); }
 #endif
 
-static void KERNEL(row_surprisal)(const REAL *p, const REAL *y, ptrdiff_t n, int evenly, const fx_simplex *of,
-                                  fx_surprisal *out) {
+/* `plain`, a constant: no total and no clipping. Then floats do without what logarithms round off: terms have one sign. */
+static inline void KERNEL(surprisal_terms)(const REAL *p, const REAL *y, ptrdiff_t n, int evenly, int plain,
+                                           const fx_simplex *of, fx_surprisal *out) {
     V zero = OP(set)(0), one = OP(set)(1);
     V shift = OP(set)((REAL)of->shift), log_total = OP(set)((REAL)of->log_total);
     V log_total_rest = OP(set)((REAL)(of->log_total - (double)(REAL)of->log_total + of->log_total_rest));
@@ -363,14 +366,22 @@ static void KERNEL(row_surprisal)(const REAL *p, const REAL *y, ptrdiff_t n, int
         ptrdiff_t k = n - i < LANES ? n - i : LANES;
         V target = !y ? zero : k == LANES ? OP(load)(y + i) : OP(load_part)(y + i, k, 0);
         V value = k == LANES ? OP(load)(p + i) : OP(load_part)(p + i, k, 1);
-        M other = OP(not_lt)(half, value), set = OP(ne)(target, zero);
-        if (OP(count)(other) < LANES)
+        M set = OP(ne)(target, zero);
+        if (!plain && OP(count)(OP(not_lt)(half, value)) < LANES)
             for (ptrdiff_t j = 0; j < k; ++j)
                 if ((double)p[i + j] > of->half) top = i + j;
-        if (!evenly && !OP(count)(OP(ne)(target, zero))) continue;
-        M not_below = OP(not_lt)(value, low), not_above = OP(not_lt)(high, value);
-        V log_rest, rest, logarithm = OP(log_scaled)(value, shift, &log_rest);
-        V surprisal = OP(two_difference)(log_total, logarithm, &rest);
+        if (!evenly && !OP(count)(set)) continue;
+        V log_rest, rest, surprisal, logarithm = OP(log_scaled)(value, shift, &log_rest);
+        if (plain) {
+            surprisal = OP(sub)(zero, logarithm);
+            rest = OP(sub)(zero, log_rest);
+            /* A filling 1 adds 0. */
+            if (evenly) even = OP(sum_add_exact)(even, surprisal, rest);
+            if (y) sum = OP(sum_pair_product)(sum, target, OP(keep)(set, surprisal), OP(keep)(set, rest), plain);
+            continue;
+        }
+        M not_below = OP(not_lt)(value, low), not_above = OP(not_lt)(high, value), other = OP(not_lt)(half, value);
+        surprisal = OP(two_difference)(log_total, logarithm, &rest);
         rest = OP(add)(rest, OP(sub)(log_total_rest, log_rest));
         surprisal = OP(select)(not_below, OP(select)(not_above, surprisal, at_high), at_low);
         rest = OP(select)(not_below, OP(select)(not_above, rest, at_high_rest), at_low_rest);
@@ -383,7 +394,7 @@ static void KERNEL(row_surprisal)(const REAL *p, const REAL *y, ptrdiff_t n, int
             inside_count += OP(count)(OP(ne)(counted, zero));
         }
         if (y) {
-            sum = OP(sum_pair_product)(sum, target, OP(keep)(set, surprisal), OP(keep)(set, rest));
+            sum = OP(sum_pair_product)(sum, target, OP(keep)(set, surprisal), OP(keep)(set, rest), plain);
             inside = OP(sum_add)(inside, OP(keep)(not_below, OP(keep)(not_above, target)));
         }
     }
@@ -394,7 +405,19 @@ static void KERNEL(row_surprisal)(const REAL *p, const REAL *y, ptrdiff_t n, int
     out->top = top;
 }
 
-static void KERNEL(row_slope)(const REAL *p, const REAL *y, ptrdiff_t n, const fx_slope *of, REAL *grad, REAL *hess) {
+static void KERNEL(row_surprisal)(const REAL *p, const REAL *y, ptrdiff_t n, int evenly, const fx_simplex *of,
+                                  fx_surprisal *out) {
+    if (of->half < INFINITY || of->low > 0.0)
+        KERNEL(surprisal_terms)(p, y, n, evenly, 0, of, out);
+    else if (!y)
+        KERNEL(surprisal_terms)(p, NULL, n, 1, 1, of, out);
+    else
+        KERNEL(surprisal_terms)(p, y, n, evenly, 1, of, out);
+}
+
+/* `plain`, a constant: no shift, no clipping, and only the gradient. */
+static inline void KERNEL(slope_terms)(const REAL *p, const REAL *y, ptrdiff_t n, int plain, const fx_slope *of,
+                                       REAL *grad, REAL *hess) {
     V zero = OP(set)(0), kept = OP(set)((REAL)of->kept), mixed = OP(set)((REAL)of->mixed);
     V low = OP(set)(OP(bound_above)(of->low)), high = OP(set)(OP(bound_below)(of->high));
     V offset = OP(set)((REAL)of->offset), bend = OP(set)((REAL)of->bend);
@@ -405,7 +428,16 @@ static void KERNEL(row_slope)(const REAL *p, const REAL *y, ptrdiff_t n, const f
         ptrdiff_t k = n - i < LANES ? n - i : LANES;
         V target = !y ? zero : k == LANES ? OP(load)(y + i) : OP(load_part)(y + i, k, 0);
         V value = k == LANES ? OP(load)(p + i) : OP(load_part)(p + i, k, 1);
-        V weight = OP(fma)(target, kept, mixed), scaled = OP(mul)(OP(mul)(value, first), second);
+        V weight = OP(fma)(target, kept, mixed);
+        if (plain) {
+            V slope = OP(keep)(OP(ne)(weight, zero), OP(div)(weight, value));
+            if (k == LANES)
+                OP(store)(grad + i, OP(sub)(offset, slope));
+            else
+                OP(store_part)(grad + i, OP(sub)(offset, slope), k);
+            continue;
+        }
+        V scaled = OP(mul)(OP(mul)(value, first), second);
         V slope = OP(keep)(OP(ne)(weight, zero), OP(div)(weight, scaled));
         slope = OP(keep)(OP(not_lt)(value, low), OP(keep)(OP(not_lt)(high, value), slope));
         if (grad) OP(store_part)(grad + i, OP(mul)(OP(mul)(OP(sub)(offset, slope), first), second), k);
@@ -415,4 +447,13 @@ static void KERNEL(row_slope)(const REAL *p, const REAL *y, ptrdiff_t n, const f
             OP(store_part)(hess + i, curved, k);
         }
     }
+}
+
+static void KERNEL(row_slope)(const REAL *p, const REAL *y, ptrdiff_t n, const fx_slope *of, REAL *grad, REAL *hess) {
+    if (of->shift != 0.0 || of->low > 0.0 || hess || !grad)
+        KERNEL(slope_terms)(p, y, n, 0, of, grad, hess);
+    else if (!y)
+        KERNEL(slope_terms)(p, NULL, n, 1, of, grad, NULL);
+    else
+        KERNEL(slope_terms)(p, y, n, 1, of, grad, NULL);
 }
