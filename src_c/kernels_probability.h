@@ -59,11 +59,19 @@ typedef struct {
 #define FX_BINARY_TERMS
 /* What all elements have in common, and what is wanted beside the loss. */
 typedef struct {
-    f64_mixing mixing;
+    f64v kept, kept_rest, mixed, positive; /* targets become y (kept + kept_rest) + mixed */
     f64v scale, low, high, at_low, at_low_rest, at_high, at_high_rest;
     int mixes; /* targets are mixed, or the positive ones weighted */
     int clips, grad, hess;
 } f64_binary_options;
+
+static inline f64v f64_smoothed(f64v y, f64v y_rest, const f64_binary_options *by, f64v *rest) {
+    f64v product = f64_mul(y, by->kept), lost;
+    f64v value = f64_difference(product, f64_sub(f64_set(0), by->mixed), &lost);
+    f64v correction = f64_fma(y, by->kept_rest, f64_mul(y_rest, by->kept));
+    *rest = f64_add(lost, f64_sub(correction, f64_remainder(product, y, by->kept)));
+    return value;
+}
 
 /* With a = 1 - y and b = pos_weight * y, targets smoothed:
 
@@ -94,13 +102,13 @@ static inline f64_binary f64_binary_of(f64v p, f64v y, f64v yes, f64v yes_rest, 
         q = f64_sub(one, p);
     }
     if (by->mixes && paired) {
-        f64v part_rest, part = f64_mix(y, zero, &by->mixing, &part_rest);
-        a = f64_mix(a, a_rest, &by->mixing, &a_rest);
+        f64v part_rest, part = f64_smoothed(y, zero, by, &part_rest);
+        a = f64_smoothed(a, a_rest, by, &a_rest);
         b = f64_mul(part, positive);
         b_rest = f64_sub(f64_mul(part_rest, positive), f64_remainder(b, part, positive));
     } else if (by->mixes) {
-        a = f64_fma(a, by->mixing.kept, by->mixing.mixed);
-        b = f64_mul(f64_fma(y, by->mixing.kept, by->mixing.mixed), positive);
+        a = f64_fma(a, by->kept, by->mixed);
+        b = f64_mul(f64_fma(y, by->kept, by->mixed), positive);
     }
     f64m in_a = f64_ne(a, zero), in_b = f64_ne(b, zero);
     yes = f64_keep(in_b, yes);
@@ -141,13 +149,13 @@ static inline f64_binary f64_binary_of(f64v p, f64v y, f64v yes, f64v yes_rest, 
 
 static inline f64_binary f64_binary_in_double(f64v p, f64v y, f64v yes, f64v yes_rest, f64v no, f64v no_rest,
                                               const double *positive, f64v weight, const f64_binary_options *by) {
-    f64v factor = positive ? f64_load(positive) : by->mixing.positive;
+    f64v factor = positive ? f64_load(positive) : by->positive;
     return f64_binary_of(p, y, yes, yes_rest, no, no_rest, factor, weight, 1, by);
 }
 #else
 static inline f32_binary f32_binary_in_double(f32v p, f32v y, f32v yes, f32v yes_rest, f32v no, f32v no_rest,
                                               const double *positive, f32v weight, const f64_binary_options *by) {
-    f64v zero = f64_set(0), factor = positive ? f64_load(positive) : by->mixing.positive;
+    f64v zero = f64_set(0), factor = positive ? f64_load(positive) : by->positive;
     f64_binary low = f64_binary_of(f32_low(p), f32_low(y), f64_add(f32_low(yes), f32_low(yes_rest)), zero,
                                    f64_add(f32_low(no), f32_low(no_rest)), zero, factor, f32_low(weight), 0, by);
     /* With a single lane there is no second half. */
@@ -168,8 +176,10 @@ static inline double KERNEL(binary_terms)(const REAL *p, const REAL *y, ptrdiff_
     M always = OP(ge)(one, zero), never = OP(lt)(one, zero);
     double kept = 1.0 - options->smoothing;
     f64_binary_options by = {
-        .mixing = {f64_set(kept), f64_set((1.0 - kept) - options->smoothing), f64_set(options->smoothing / 2),
-                   f64_set(options->pos_weight)},
+        .kept = f64_set(kept),
+        .kept_rest = f64_set((1.0 - kept) - options->smoothing),
+        .mixed = f64_set(options->smoothing / 2),
+        .positive = f64_set(options->pos_weight),
         .scale = f64_set(options->scale),
         .low = f64_set(options->low),
         .high = f64_set(1.0 - options->low),
