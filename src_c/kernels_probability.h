@@ -168,7 +168,7 @@ static inline f32_binary f32_binary_in_double(f32v p, f32v y, f32v yes, f32v yes
 #endif
 
 /* `general`: whether there is smoothing, pos_weight or clipping. Without them, a target of 0 or 1 needs a single
-   logarithm and stays in the type of the row. */
+   logarithm, and loss and gradient stay in the type of the row. The curvature has too many roundings for that. */
 static inline double KERNEL(binary_terms)(const REAL *p, const REAL *y, ptrdiff_t n, const fx_binary *options,
                                           const double *positive, int general, const REAL *weight, REAL *loss,
                                           REAL *grad, REAL *hess, ptrdiff_t *refused) {
@@ -236,14 +236,13 @@ static inline double KERNEL(binary_terms)(const REAL *p, const REAL *y, ptrdiff_
                 under = OP(select)(soft, OP(mul)(value, OP(sub)(one, value)), under);
             }
             if (grad) of.grad = OP(keep)(OP(ne)(over, zero), OP(div)(over, under));
-            if (hess) of.hess = OP(div)(OP(div)(factor, outcome), outcome);
         }
-        if (general || mixed) {
+        if (general || mixed || hess) {
             OP(binary) both = OP(binary_in_double)(value, target, yes_log, yes_rest, no_log, no_rest,
                                                    positive ? positive + i : NULL, w, &by);
             of.loss = general ? both.loss : OP(select)(soft, both.loss, of.loss);
             if (general) of.grad = both.grad;
-            if (hess) of.hess = general ? both.hess : OP(select)(soft, both.hess, of.hess);
+            of.hess = both.hess;
         }
         of.loss = OP(keep)(counts, of.loss);
         sum = OP(sum_add)(sum, of.loss);

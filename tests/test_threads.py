@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import fastxent as fx
-from losses import Loss, every_loss, make_logits, make_targets, same_bits
+from losses import Loss, every_loss, make_inputs, make_logits, make_targets, same_bits
 from subprocesses import output, run
 
 needs_openmp = pytest.mark.skipif(not fx.info()["openmp"], reason="a serial build")
@@ -223,7 +223,7 @@ def test_calls_from_many_python_threads(loss: Loss) -> None:
     cases = []
     for i in range(12):
         shape = ((2000, 11), (300, 150), (40, 7))[i % 3]
-        logits = make_logits(rng, *shape, (np.float32, np.float64)[i % 2])
+        logits = make_inputs(loss, rng, *shape, (np.float32, np.float64)[i % 2])
         cases.append((logits, make_targets(rng, loss.forms[i % 3], loss, *shape, logits.dtype)))
     wanted = [loss.function(*case, grad=True, n_threads=1) for case in cases]
 
