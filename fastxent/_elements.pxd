@@ -1,5 +1,5 @@
-# Arrays as elements in their logical (C) order, taken in pieces of PIECE, whatever the strides: a piece is used where it
-# stands if it is contiguous there, and gathered otherwise.
+# Arrays as elements in their logical (C) order, taken in pieces of PIECE, whatever the strides: a piece is used where
+# it stands if it is contiguous there, and gathered otherwise.
 from fastxent._arrays cimport Rows, direct_rows, read_rows, rows_of, write_rows
 from fastxent._kernels cimport Table, real
 

@@ -3,10 +3,10 @@
 Elements of the binary loss are taken as those of the sigmoid's, in pieces in their logical order.
 
 Rows of the categorical loss are taken in chunks whose size depends on the number of classes and the element type alone.
-A hard target (a label, or the only nonzero entry of a row) goes one way, whatever form it came in: -log p of the chunk's
-labels in one sweep, and a gradient that is one number but at the label. For other rows `row_surprisal` adds up the
-logarithms and `row_slope` fills in the gradient; CSR rows with several entries are spread out for that. Whatever the
-targets, every row is looked through for what is no probability.
+A hard target (a label, or the only nonzero entry of a row) goes one way, whatever form it came in: -log p of the
+chunk's labels in one sweep, and a gradient that is one number but at the label. For other rows `row_surprisal` adds up
+the logarithms and `row_slope` fills in the gradient; CSR rows with several entries are spread out for that. Whatever
+the targets, every row is looked through for what is no probability.
 """
 from cython.parallel cimport prange, threadid
 from libc.math cimport INFINITY, NAN, frexp, isfinite, ldexp, ldexpl, log, log1pl, logl
@@ -497,16 +497,16 @@ cdef inline void hard_row(const Call *c, Scratch *s, Py_ssize_t i, double weight
     cdef bint clipped = clipped_label(c, s, i)
     cdef double factor = 0.0 if clipped else weight * c.scale * s.mass[i], slope = factor / s.p[i] if factor else 0.0
     cdef double bend = slope / s.p[i] if factor else 0.0, offset = 0.0, offset_bend = 0.0
-    cdef long double total, share
+    cdef long double total, not_p
     # A target that is zero as a float does not count.
     s.loss[i] = <double>((<long double>s.surprisal[i] + s.surprisal_rest[i]) * s.mass[i] * weight) if s.mass[i] else 0.0
     if c.normalize and factor:
         total = s.total[i]
-        share = s.others[i] / total
+        not_p = s.others[i] / total
         offset = <double>(factor / total)
         offset_bend = <double>(offset / total)
-        slope = <double>(share * factor / s.p[i])
-        bend = <double>(share * (1 + s.p[i] / total) * factor / s.p[i] / s.p[i])
+        slope = <double>(not_p * factor / s.p[i])
+        bend = <double>(not_p * (1 + s.p[i] / total) * factor / s.p[i] / s.p[i])
     if grad != NULL:
         if not (zeros and offset == 0.0):
             row_fill(k, grad, n, offset)
@@ -612,7 +612,6 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
     cdef real *hess = NULL
     cdef real *grad_row = NULL
     cdef real *hess_row = NULL
-    cdef const real *y
     cdef double weight
     cdef bint sound = c.sound, grad_direct = False, hess_direct = False
     if x != NULL:

@@ -419,9 +419,7 @@ def check_dense(dense: np.ndarray, dtype: np.dtype[Any]) -> None:
 
 def check_probabilities(name: str, dense: np.ndarray) -> None:
     """Refuse what is not in [0, 1]."""
-    check_range(
-        name, dense, 0.0, 1.0, "it is outside [0, 1]; targets of one outcome are labels 0 and 1 or probabilities"
-    )
+    check_range(name, dense, 0.0, 1.0, "outside [0, 1]: targets of one outcome are labels 0 and 1 or probabilities")
 
 
 def check_sparse_probabilities(value: Any, sparse: Sparse) -> None:
@@ -507,8 +505,8 @@ def check_distributions(array: np.ndarray, axis: int, weights: np.ndarray | None
         row = [int(i) for i in np.unravel_index(start * live[0].size + first, rows.shape[:-1])]
         if not bad.reshape(-1, bad.shape[-1])[first].any():
             raise ValueError(
-                f"probabilities of row {', '.join(map(str, row))} sum to {total.reshape(-1)[first]:g}: such a row cannot be"
-                " normalized, give it a sample_weight of 0"
+                f"probabilities of row {', '.join(map(str, row)) or '0'} sum to {total.reshape(-1)[first]:g}, which"
+                " cannot be normalized: mend the row, or give it a sample_weight of 0"
             )
         column = int(np.argmax(bad.reshape(-1, bad.shape[-1])[first]))
         value = float(block.reshape(-1, block.shape[-1])[first, column])

@@ -409,8 +409,8 @@ def categorical_cross_entropy(
     sample_weight : array_like, shape (n,), optional
         Weight of each row, finite and not negative. Rows of weight 0 do not count, whatever they hold.
     class_weight : array_like, shape (C,), optional
-        Weights of classes, finite and not negative. A row's weight is multiplied by ``sum_i y_i class_weight_i``, of the
-        targets before smoothing, in the divisor of the mean too.
+        Weights of classes, finite and not negative. A row's weight is multiplied by ``sum_i y_i class_weight_i``, of
+        the targets before smoothing, in the divisor of the mean too.
     label_smoothing : float in [0, 1], default 0
         Targets become ``(1 - label_smoothing) * y + label_smoothing / C``.
     ignore_index : int, optional
@@ -484,8 +484,8 @@ def categorical_cross_entropy(
         inputs = (("probabilities", p), ("probabilities", probabilities), ("targets", targets), ("targets", labels))
         inputs += (("targets", dense), ("sample_weight", sample_weight), ("sample_weight", given))
         inputs += (("class_weight", class_weight), ("class_weight", by_class))
-    # The row loop finds what must be refused, in its own dtype. Without buffers nothing is lost then, with buffers it goes
-    # through all rows first.
+    # The row loop finds what must be refused, in its own dtype. Without buffers nothing is lost then; with buffers it
+    # goes through all rows first.
     if dense is not None and (dense.dtype != dtypes[0] or by_class is not None):
         _validate.check_dense(dense, dtypes[0])
     if sparse is not None:
