@@ -825,31 +825,32 @@ def row_weights(Py_ssize_t n, Py_ssize_t classes, labels, dense, sparse, class_w
 
 # ---- what is no probability -----------------------------------------------------------------------------------
 
-cdef bint look_through(Table k, const Elements *array, Py_ssize_t n, int threads, real *like) except -1:
+cdef Py_ssize_t outside_of_piece(Table k, const Elements *array, Py_ssize_t first, Py_ssize_t n, bint nan_too,
+                                 real *room) noexcept nogil:
+    cdef Py_ssize_t nans = 0
+    cdef Py_ssize_t outside = count_outside(k, gathered(k, array, first, n, room), n, 1.0, &nans)
+    return outside + nans if nan_too else outside
+
+
+cdef bint look_through(Table k, const Elements *array, Py_ssize_t n, bint nan_too, int threads, real *like) except -1:
     cdef Py_ssize_t items = (n + PIECE - 1) // PIECE, which, outside = 0
     cdef Py_ssize_t size = PIECE * <Py_ssize_t>sizeof(real)
     cdef char *memory = <char *>malloc(threads * size)
     if memory == NULL:
         raise MemoryError()
     with nogil:
-        for which in prange(items, num_threads=threads, schedule="static"):
-            outside += outside_of_piece(k, array, which * PIECE, min(PIECE, n - which * PIECE),
+        for which in prange(items, num_threads=threads, schedule="dynamic", chunksize=share(items, threads)):
+            outside += outside_of_piece(k, array, which * PIECE, min(PIECE, n - which * PIECE), nan_too,
                                         <real *>(memory + threadid() * size))
         free(memory)
     return outside != 0
 
 
-cdef Py_ssize_t outside_of_piece(Table k, const Elements *array, Py_ssize_t first, Py_ssize_t n,
-                                 real *room) noexcept nogil:
-    cdef Py_ssize_t nans = 0
-    return count_outside(k, gathered(k, array, first, n, room), n, 1.0, &nans)
-
-
-def any_outside(array, n_threads):
-    """Whether an element, of an array as in `binary`, is negative or above 1."""
+def any_outside(array, bint nan_too, n_threads):
+    """Whether an element, of an array as in `binary`, is negative or above 1, or NaN if that counts."""
     cdef Elements elements = elements_of(array)
     cdef Py_ssize_t n = array.size
     cdef int threads = threads_for(n_threads, n)
     if array.dtype.itemsize != 8:
-        return look_through(active, &elements, n, threads, <float *>NULL)
-    return look_through(active, &elements, n, threads, <double *>NULL)
+        return look_through(active, &elements, n, nan_too, threads, <float *>NULL)
+    return look_through(active, &elements, n, nan_too, threads, <double *>NULL)

@@ -215,9 +215,13 @@ def binary_cross_entropy(
     # Without buffers nothing is lost if the row loop finds what must be refused, as it does in its own dtype.
     if sparse is not None:
         _validate.check_sparse_probabilities(targets, sparse)
-    elif dense is not None and (inputs or dense.dtype != dtypes[0]):
+    elif (
+        dense is not None
+        and (inputs or dense.dtype != dtypes[0])
+        and _probability.any_outside(_validate.as_elements(dense), True, n_threads)
+    ):
         _validate.check_probabilities("targets", dense)
-    if inputs and _probability.any_outside(p_rows, n_threads):
+    if inputs and _probability.any_outside(p_rows, False, n_threads):
         _validate.check_outcomes(p, weights, row_weights)
     grad_out = _validate.output("grad", grad, p, dtypes, inputs, "probabilities")
     hess_out = _validate.output("hess", hess, p, dtypes, inputs, "probabilities")

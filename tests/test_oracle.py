@@ -83,6 +83,8 @@ def test_categorical_against_its_definition() -> None:
         for p in rows:
             wide = [mpmath.mpf(v) for v in p]
             for normalize, eps in ((False, 0.0), (True, 0.0), (True, 0.001)):
+                if max(p) > 1 and not normalize:
+                    continue
                 total = mpmath.fsum(wide) if normalize else mpmath.mpf(1)
                 bound = mpmath.mpf(eps)
                 options = {"normalize": normalize, "eps": eps, "reduction": "none"}
