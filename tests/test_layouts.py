@@ -243,11 +243,13 @@ def test_sixteen_bit_logits_are_widened(loss: Loss, form: str, shape: tuple[int,
     for dtype in (np.float32, storage):
         grad, hess = np.zeros(shape, dtype), np.zeros(shape, dtype)
         loss.function(half, targets, grad=grad, hess=hess, reduction="none")
-        assert same_bits(grad, wanted[1].astype(dtype))
-        assert same_bits(hess, wanted[2].astype(dtype))
+        with np.errstate(over="ignore"):
+            assert same_bits(grad, wanted[1].astype(dtype))
+            assert same_bits(hess, wanted[2].astype(dtype))
     grad = half.copy()
     loss.function(grad, targets, grad=grad, reduction="none")
-    assert same_bits(grad, wanted[1].astype(storage)), "in place"
+    with np.errstate(over="ignore"):
+        assert same_bits(grad, wanted[1].astype(storage)), "in place"
 
 
 @pytest.mark.parametrize(
