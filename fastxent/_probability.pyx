@@ -571,11 +571,14 @@ cdef void mixed_row(const Call *c, Scratch *s, Py_ssize_t i, const real *row, co
         loss += mixed * top
     if y == NULL:
         clipped = clipped_label(c, s, i)
-        loss += kept * s.mass[i] * (<long double>s.surprisal[i] + s.surprisal_rest[i])
+        # With nothing kept, 0 times infinity is 0.
+        if kept != 0:
+            loss += kept * s.mass[i] * (<long double>s.surprisal[i] + s.surprisal_rest[i])
         if not clipped:
             inside += kept * s.mass[i]
     else:
-        loss += kept * (<long double>sums.sum + sums.sum_rest)
+        if kept != 0:
+            loss += kept * (<long double>sums.sum + sums.sum_rest)
         if sums.top >= 0:
             loss += kept * y[sums.top] * top
         inside += kept * (<long double>sums.inside + sums.inside_rest)

@@ -458,8 +458,8 @@ def class_weights_of(name: str, value: Any, classes: int) -> np.ndarray | None:
 
 def positive_weights(name: str, value: Any, shape: tuple[int, ...]) -> float | np.ndarray:
     """One weight of positive targets, or float64 ones for the last axis."""
-    if not isinstance(value, (np.ndarray, list, tuple)) or np.ndim(value) == 0:
-        return number(name, value.item() if isinstance(value, np.ndarray) else value, 0.0, math.inf)
+    if type(value) is float or np.ndim(value) == 0:
+        return number(name, value, 0.0, math.inf)
     array = real_array(name, value)
     if array.shape != shape[-1:]:
         raise ValueError(f"{name} has shape {array.shape}, probabilities {shape}: give a number or shape {shape[-1:]}")

@@ -255,6 +255,11 @@ def test_zero_times_the_logarithm_of_zero_is_zero(dtype: Any, isa: str) -> None:
         # Smoothing puts a weight there.
         assert fx.categorical_cross_entropy(p, dense, label_smoothing=0.1) == INF
         assert fx.categorical_cross_entropy(p, [0, 0], label_smoothing=0.1) == INF
+        # Of a smoothed target, nothing may be left.
+        for targets in ([0, 1], dense, csr):
+            assert fx.categorical_cross_entropy(p, targets, label_smoothing=1.0) == INF
+            even = fx.categorical_cross_entropy(p, targets, label_smoothing=1.0, eps=0.125)
+            assert even == pytest.approx(-np.log(np.clip(p.astype(np.float64), 0.125, 0.875)).mean(), rel=1e-6)
 
 
 @pytest.mark.parametrize("classes", LENGTHS)

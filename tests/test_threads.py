@@ -25,9 +25,13 @@ import numpy as np
 import fastxent as fx
 x = np.random.default_rng(0).standard_normal((4000, 100)).astype(np.float32)
 y = np.random.default_rng(1).integers(0, 100, 4000)
+p = np.tanh(x) ** 2
 def compute(n_threads=None):
     loss, grad = fx.softmax_cross_entropy(x, y, grad=True, n_threads=n_threads)
     sigmoid, slope = fx.sigmoid_cross_entropy(x, x > 0, grad=True, n_threads=n_threads)
+    binary, step = fx.binary_cross_entropy(p, x > 0, grad=True, n_threads=n_threads)
+    of_classes, rise = fx.categorical_cross_entropy(p, y, grad=True, normalize=True, n_threads=n_threads)
+    sigmoid, slope = sigmoid + binary + of_classes, np.stack([slope, step, rise])
     return loss, sigmoid, grad.tobytes() + slope.tobytes() + fx.logsumexp(x, axis=1, n_threads=n_threads).tobytes()
 expected = compute(n_threads=1)
 assert compute(n_threads=2) == expected
