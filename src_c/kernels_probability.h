@@ -15,12 +15,15 @@
 
 /* f and k of x = 2^k (1 + f), f in [-1/4, 1/2), for finite x > 0. */
 static inline V OP(log_parts)(V x, V *k) {
-    V one = OP(set)(1);
+    V one = OP(set)(1), lift = OP(set)(0);
+#ifndef FX_SUBNORMAL_PARTS
     M tiny = OP(lt)(x, OP(set)(SMALLEST_NORMAL));
-    V normal = OP(select)(tiny, OP(mul)(x, OP(set)(TWO_TO_LIFT)), x);
-    V mantissa = OP(mantissa)(normal);
+    x = OP(select)(tiny, OP(mul)(x, OP(set)(TWO_TO_LIFT)), x);
+    lift = OP(keep)(tiny, OP(set)(LIFT));
+#endif
+    V mantissa = OP(mantissa)(x);
     M halve = OP(ge)(mantissa, OP(set)(1.5));
-    *k = OP(sub)(OP(add)(OP(exponent)(normal), OP(keep)(halve, one)), OP(keep)(tiny, OP(set)(LIFT)));
+    *k = OP(sub)(OP(add)(OP(exponent)(x), OP(keep)(halve, one)), lift);
     return OP(sub)(OP(select)(halve, OP(mul)(mantissa, OP(set)(0.5)), mantissa), one);
 }
 
@@ -29,7 +32,7 @@ static inline V OP(log_of_parts)(V x, V f, V k, V *rest) {
     V value = OP(log_reduced)(f, k, OP(set)(0), rest);
     M some = OP(lt)(OP(set)(0), x);
     *rest = OP(keep)(some, *rest);
-    return OP(select)(some, value, OP(select)(OP(ne)(x, x), x, OP(set)(-INFINITY)));
+    return OP(select)(some, value, OP(sub)(x, OP(set)(INFINITY)));
 }
 
 /* log(x / 2^shift) for x >= 0. */
@@ -194,7 +197,8 @@ static inline double KERNEL(binary_terms)(const REAL *p, const REAL *y, ptrdiff_
     };
     V scale = OP(set)((REAL)options->scale);
     V scale_rest = OP(set)((REAL)(options->scale - (double)(REAL)options->scale));
-    int smooth = options->smoothing != 0.0;
+    V minus_scale = OP(sub)(zero, scale);
+    int smooth = options->smoothing != 0.0, simple = !general && !weight && !hess;
     SUM sum = OP(sum_zero)();
     ptrdiff_t outside = 0;
     REAL ones[LANES];
@@ -203,6 +207,17 @@ static inline double KERNEL(binary_terms)(const REAL *p, const REAL *y, ptrdiff_
         ptrdiff_t k = n - i < LANES ? n - i : LANES;
         V value = k == LANES ? OP(load)(p + i) : OP(load_part)(p + i, k, 0);
         V target = k == LANES ? OP(load)(y + i) : OP(load_part)(y + i, k, 0);
+        M yes = OP(ne)(target, zero), soft = OP(ne)(OP(keep)(OP(ne)(target, one), target), zero);
+        int mixed = smooth || OP(count)(soft);
+        if (simple && !mixed && k == LANES) {
+            /* The same as below, without what is of no use to hard targets without weights. */
+            V outcome, rest, surprisal = OP(sub)(zero, OP(log_outcome)(value, yes, &outcome, &rest));
+            outside += OP(count)(OP(lt)(value, zero)) + OP(count)(OP(lt)(one, value));
+            sum = OP(sum_add)(sum, surprisal);
+            if (loss) OP(store)(loss + i, surprisal);
+            if (grad) OP(store)(grad + i, OP(div)(OP(select)(yes, minus_scale, scale), outcome));
+            continue;
+        }
         /* What is not an element has no weight. */
         V w = k == LANES && !weight ? one : OP(load_part)(weight ? weight + i : ones, k, 0);
         M counts = OP(ne)(w, zero);
@@ -210,8 +225,6 @@ static inline double KERNEL(binary_terms)(const REAL *p, const REAL *y, ptrdiff_
         outside += OP(count)(OP(lt)(value, zero)) + OP(count)(OP(lt)(one, value));
         outside += LANES - OP(count)(OP(ge)(target, zero)) + OP(count)(OP(lt)(one, target));
 
-        M yes = OP(ne)(target, zero), soft = OP(ne)(OP(keep)(OP(ne)(target, one), target), zero);
-        int mixed = smooth || OP(count)(soft);
         /* -log p and -log(1 - p), or the one that counts for both. */
         V outcome, yes_rest, no_rest, yes_log, no_log;
         if (mixed) {
