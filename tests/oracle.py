@@ -252,10 +252,10 @@ def binary_cross_entropy(
         plain = (np.minimum(no, yes) > 0) & (label_smoothing == 0) & np.all(pos_weight == 1) & (eps == 0)
         grad = np.where(plain, (p - y) / (p * (1 - p)), grad)
         scale = np.where(plain, np.abs(grad), np.maximum(up, down))
-    loss = np.where(weights == 0, zero, weights * loss)
-    loss, factor = _reduce(loss, weights, exact(np.ones(p.shape)), reduction)
-    factor = weights * factor
     with np.errstate(invalid="ignore"):
+        loss = np.where(weights == 0, zero, weights * loss)
+        loss, factor = _reduce(loss, weights, exact(np.ones(p.shape)), reduction)
+        factor = weights * factor
         results = [np.where(weights == 0, zero, a * factor) for a in (grad, curved, scale)]
     return Exact(loss, *results)
 
@@ -316,10 +316,10 @@ def categorical_cross_entropy(
         scale = np.where(at_label, np.abs(grad), np.maximum(up, down))
         hess_scale = np.where(at_label, np.abs(hess), np.maximum(up / total, curved))
 
-    loss = np.where(live, weights * loss, zero)
-    loss, factor = _reduce(loss, weights, exact(counts), reduction)
-    factor = np.where(live, weights * factor, zero)[..., None]
     with np.errstate(invalid="ignore"):
+        loss = np.where(live, weights * loss, zero)
+        loss, factor = _reduce(loss, weights, exact(counts), reduction)
+        factor = np.where(live, weights * factor, zero)[..., None]
         results = [np.where(factor == 0, zero, a * factor) for a in (grad, hess, scale, hess_scale)]
     return Exact(loss, *(np.moveaxis(a, -1, axis) for a in results))
 
