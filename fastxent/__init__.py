@@ -11,6 +11,7 @@ except ModuleNotFoundError as error:  # pragma: no cover - only in a checkout th
     ) from None
 
 from fastxent._info import __version__, info
+from fastxent.probability import binary_cross_entropy, categorical_cross_entropy
 from fastxent.sigmoid import sigmoid_cross_entropy, sigmoid_cross_entropy_hvp, sigmoid_focal_loss
 from fastxent.softmax import (
     generalized_cross_entropy,
@@ -23,6 +24,8 @@ from fastxent.special import expit, log_expit, log_softmax, logsumexp, softmax
 
 __all__ = [
     "__version__",
+    "binary_cross_entropy",
+    "categorical_cross_entropy",
     "expit",
     "generalized_cross_entropy",
     "info",

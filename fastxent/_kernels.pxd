@@ -42,6 +42,54 @@ cdef extern from "kernels.h" nogil:
         const double *pos_weights
         const double *neg_weights
 
+    ctypedef struct fx_binary:
+        double scale
+        double smoothing
+        double pos_weight
+        double low
+        double at_low
+        double at_low_rest
+        double at_high
+        double at_high_rest
+
+    ctypedef struct fx_mass:
+        double sum
+        double rest
+        Py_ssize_t count
+        Py_ssize_t last
+        int refused
+
+    ctypedef struct fx_simplex:
+        double shift
+        double log_total
+        double log_total_rest
+        double half
+        double low
+        double high
+        double at_low
+        double at_high
+        double at_low_rest
+        double at_high_rest
+
+    ctypedef struct fx_surprisal:
+        double sum
+        double sum_rest
+        double even
+        double even_rest
+        double inside
+        double inside_rest
+        Py_ssize_t inside_count
+        Py_ssize_t top
+
+    ctypedef struct fx_slope:
+        double kept
+        double mixed
+        double offset
+        double bend
+        double shift
+        double low
+        double high
+
     ctypedef struct fx_f32_kernels:
         void (*rows_expsum)(const float *, const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, float *, Py_ssize_t,
                             const fx_rows *) noexcept nogil
@@ -67,6 +115,16 @@ cdef extern from "kernels.h" nogil:
         void (*log_expit)(const float *, float *, Py_ssize_t) noexcept nogil
         double (*sigmoid_loss)(const float *, const float *, Py_ssize_t, const fx_sigmoid *, const float *,
                                float *, float *, float *, Py_ssize_t *) noexcept nogil
+        double (*binary_loss)(const float *, const float *, Py_ssize_t, const fx_binary *, const double *,
+                              const float *, float *, float *, float *, Py_ssize_t *) noexcept nogil
+        Py_ssize_t (*count_outside)(const float *, Py_ssize_t, double, Py_ssize_t *) noexcept nogil
+        double (*row_sum)(const float *, Py_ssize_t, double *) noexcept nogil
+        void (*row_fill)(float *, Py_ssize_t, double) noexcept nogil
+        void (*row_mass)(const float *, Py_ssize_t, fx_mass *) noexcept nogil
+        void (*row_surprisal)(const float *, const float *, Py_ssize_t, int, const fx_simplex *,
+                              fx_surprisal *) noexcept nogil
+        void (*row_slope)(const float *, const float *, Py_ssize_t, const fx_slope *, float *,
+                          float *) noexcept nogil
         void (*from_f16)(const uint16_t *, float *, Py_ssize_t) noexcept nogil
         void (*to_f16)(const float *, uint16_t *, Py_ssize_t) noexcept nogil
 
@@ -95,6 +153,17 @@ cdef extern from "kernels.h" nogil:
         void (*log_expit)(const double *, double *, Py_ssize_t) noexcept nogil
         double (*sigmoid_loss)(const double *, const double *, Py_ssize_t, const fx_sigmoid *,
                                const double *, double *, double *, double *, Py_ssize_t *) noexcept nogil
+        double (*binary_loss)(const double *, const double *, Py_ssize_t, const fx_binary *, const double *,
+                              const double *, double *, double *, double *, Py_ssize_t *) noexcept nogil
+        Py_ssize_t (*count_outside)(const double *, Py_ssize_t, double, Py_ssize_t *) noexcept nogil
+        double (*row_sum)(const double *, Py_ssize_t, double *) noexcept nogil
+        void (*row_fill)(double *, Py_ssize_t, double) noexcept nogil
+        void (*row_mass)(const double *, Py_ssize_t, fx_mass *) noexcept nogil
+        void (*row_surprisal)(const double *, const double *, Py_ssize_t, int, const fx_simplex *,
+                              fx_surprisal *) noexcept nogil
+        void (*row_slope)(const double *, const double *, Py_ssize_t, const fx_slope *, double *,
+                          double *) noexcept nogil
+        void (*log)(const double *, double *, double *, Py_ssize_t) noexcept nogil
         void (*exp)(const double *, double *, Py_ssize_t) noexcept nogil
         void (*log1p)(const double *, double *, double *, Py_ssize_t) noexcept nogil
         double (*sum)(const double *, Py_ssize_t) noexcept nogil
@@ -243,3 +312,57 @@ cdef inline double sigmoid_loss(Table k, const real *x, const real *y, Py_ssize_
         return k.f32.sigmoid_loss(x, y, n, options, weight, loss, grad, hess, refused)
     else:
         return k.f64.sigmoid_loss(x, y, n, options, weight, loss, grad, hess, refused)
+
+
+cdef inline double binary_loss(Table k, const real *p, const real *y, Py_ssize_t n, const fx_binary *options,
+                               const double *positive, const real *weight, real *loss, real *grad, real *hess,
+                               Py_ssize_t *refused) noexcept nogil:
+    if real is float:
+        return k.f32.binary_loss(p, y, n, options, positive, weight, loss, grad, hess, refused)
+    else:
+        return k.f64.binary_loss(p, y, n, options, positive, weight, loss, grad, hess, refused)
+
+
+cdef inline Py_ssize_t count_outside(Table k, const real *x, Py_ssize_t n, double most,
+                                     Py_ssize_t *nans) noexcept nogil:
+    if real is float:
+        return k.f32.count_outside(x, n, most, nans)
+    else:
+        return k.f64.count_outside(x, n, most, nans)
+
+
+cdef inline double row_sum(Table k, const real *x, Py_ssize_t n, double *rest) noexcept nogil:
+    if real is float:
+        return k.f32.row_sum(x, n, rest)
+    else:
+        return k.f64.row_sum(x, n, rest)
+
+
+cdef inline void row_fill(Table k, real *out, Py_ssize_t n, double value) noexcept nogil:
+    if real is float:
+        k.f32.row_fill(out, n, value)
+    else:
+        k.f64.row_fill(out, n, value)
+
+
+cdef inline void row_mass(Table k, const real *y, Py_ssize_t n, fx_mass *out) noexcept nogil:
+    if real is float:
+        k.f32.row_mass(y, n, out)
+    else:
+        k.f64.row_mass(y, n, out)
+
+
+cdef inline void row_surprisal(Table k, const real *p, const real *y, Py_ssize_t n, int evenly,
+                               const fx_simplex *of, fx_surprisal *out) noexcept nogil:
+    if real is float:
+        k.f32.row_surprisal(p, y, n, evenly, of, out)
+    else:
+        k.f64.row_surprisal(p, y, n, evenly, of, out)
+
+
+cdef inline void row_slope(Table k, const real *p, const real *y, Py_ssize_t n, const fx_slope *of, real *grad,
+                           real *hess) noexcept nogil:
+    if real is float:
+        k.f32.row_slope(p, y, n, of, grad, hess)
+    else:
+        k.f64.row_slope(p, y, n, of, grad, hess)

@@ -11,90 +11,15 @@ from libc.string cimport memset
 cimport numpy as cnp
 import numpy as np
 
-from fastxent._arrays cimport Integers, Rows, direct_rows, integers_of, read_integer, read_rows, rows_of, write_rows
+from fastxent._arrays cimport Integers, integers_of, read_integer
+from fastxent._elements cimport PIECE, Elements, elements_of, gathered, scattered, target_of
 from fastxent._kernels cimport (Table, active, fx_sigmoid, real, row_expit, row_log_expit, share, sigmoid_loss,
                                 threads_for)
 
 cnp.import_array()
 
 cdef enum:
-    PIECE = 2048
     ROOMS = 7
-
-# An array as rows of `width` elements; a contiguous one is a single row.
-cdef struct Elements:
-    Rows rows
-    Py_ssize_t width
-
-
-cdef Elements elements_of(object array):
-    cdef Elements elements
-    elements.rows = rows_of(array)
-    elements.width = max(1, array.shape[-1])
-    return elements
-
-
-cdef inline real *direct(const Elements *array, Py_ssize_t first, Py_ssize_t n, real *like) noexcept nogil:
-    """Elements first to first + n where they stand; NULL if they are not contiguous or of another type."""
-    cdef Rows rows = array.rows
-    cdef Py_ssize_t column = first % array.width
-    if column + n > array.width:
-        return NULL
-    rows.data += column * rows.class_stride
-    return direct_rows(&rows, first // array.width, 1, like)
-
-
-# Whole rows, or a part of one.
-cdef struct Segment:
-    Rows rows
-    Py_ssize_t row
-    Py_ssize_t lines
-    Py_ssize_t count
-
-
-cdef inline Segment segment_of(const Elements *array, Py_ssize_t first, Py_ssize_t n) noexcept nogil:
-    """The largest that starts at an element and has at most n."""
-    cdef Segment part
-    cdef Py_ssize_t column = first % array.width
-    part.rows = array.rows
-    part.rows.data += column * array.rows.class_stride
-    part.row = first // array.width
-    part.lines = n // array.width if column == 0 and n >= array.width else 1
-    part.count = min(n, array.width - column)
-    return part
-
-
-cdef inline const real *gathered(Table k, const Elements *array, Py_ssize_t first, Py_ssize_t n,
-                                 real *room) noexcept nogil:
-    """The same, copied into `room` where need be."""
-    cdef const real *here = direct(array, first, n, room)
-    cdef Py_ssize_t done = 0
-    cdef Segment part
-    if here != NULL:
-        return here
-    while done < n:
-        part = segment_of(array, first + done, n - done)
-        read_rows(k, &part.rows, part.row, part.lines, part.count, room + done)
-        done += part.lines * part.count
-    return room
-
-
-cdef inline void scattered(Table k, const Elements *array, Py_ssize_t first, Py_ssize_t n, const real *values,
-                           const real *room) noexcept nogil:
-    """Put results back that had to be computed in `room`."""
-    cdef Py_ssize_t done = 0
-    cdef Segment part
-    if values != room:
-        return
-    while done < n:
-        part = segment_of(array, first + done, n - done)
-        write_rows(k, &part.rows, part.row, part.lines, part.count, values + done)
-        done += part.lines * part.count
-
-
-cdef inline real *target_of(const Elements *array, Py_ssize_t first, Py_ssize_t n, real *room) noexcept nogil:
-    cdef real *here = direct(array, first, n, room)
-    return room if here == NULL else here
 
 
 # Everything that the threads of one call read.

@@ -35,3 +35,26 @@ class SoftmaxOptions(TypedDict, total=False):
     label_smoothing: float
     ignore_index: int | None
     n_threads: int | None
+
+
+class BinaryOptions(TypedDict, total=False):
+    """Options that do not change what `binary_cross_entropy` returns."""
+
+    sample_weight: Any
+    pos_weight: Any
+    label_smoothing: float
+    eps: float
+    n_threads: int | None
+
+
+class CategoricalOptions(TypedDict, total=False):
+    """Options that do not change what `categorical_cross_entropy` returns."""
+
+    axis: int
+    sample_weight: Any
+    class_weight: Any
+    label_smoothing: float
+    ignore_index: int | None
+    eps: float
+    normalize: bool
+    n_threads: int | None

@@ -81,15 +81,15 @@ def is_csr(value: Any) -> bool:
     return is_sparse(value) and getattr(value, "format", None) == "csr"
 
 
-def class_axis(logits: np.ndarray, axis: Any) -> int:
+def class_axis(logits: np.ndarray, axis: Any, name: str = "logits") -> int:
     """The axis as a number from 0."""
     if logits.ndim == 0:
-        raise ValueError("logits are a single number: give an array with an axis of classes")
+        raise ValueError(f"{name} are a single number: give an array with an axis of classes")
     if isinstance(axis, bool) or not hasattr(axis, "__index__"):
         raise TypeError(f"axis is {axis!r}: give one integer, the axis of the classes")
     number = int(axis.__index__())
     if not -logits.ndim <= number < logits.ndim:
-        raise ValueError(f"axis is {number}, but logits have {logits.ndim} dimensions")
+        raise ValueError(f"axis is {number}, but {name} have {logits.ndim} dimensions")
     return number % logits.ndim
 
 
@@ -370,7 +370,9 @@ def weights_of(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray | No
     return weights
 
 
-def element_weights(name: str, value: Any, shape: tuple[int, ...]) -> tuple[np.ndarray | None, np.ndarray | None]:
+def element_weights(
+    name: str, value: Any, shape: tuple[int, ...], of: str = "logits"
+) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Weights of elements, or float64 weights of rows (along the first axis)."""
     if value is None:
         return None, None
@@ -379,7 +381,7 @@ def element_weights(name: str, value: Any, shape: tuple[int, ...]) -> tuple[np.n
         check_range(name, array, 0.0, math.inf, WEIGHTS)
         return array, None
     if array.shape != shape[:1]:
-        raise ValueError(f"{name} has shape {array.shape}, logits {shape}: give shape {shape} or {shape[:1]}")
+        raise ValueError(f"{name} has shape {array.shape}, {of} {shape}: give shape {shape} or {shape[:1]}")
     return None, weights_of(name, array, shape[:1])
 
 
@@ -514,15 +516,23 @@ def predictions_of(
 # ---- targets -------------------------------------------------------------------------------------------------
 
 
-def targets_of(value: Any, logits: np.ndarray, axis: int, rows: tuple[int, ...], ignore_index: int | None) -> Targets:
+def targets_of(
+    value: Any,
+    logits: np.ndarray,
+    axis: int,
+    rows: tuple[int, ...],
+    ignore_index: int | None,
+    of: str = "logits",
+    one_outcome: str = "sigmoid_cross_entropy",
+) -> Targets:
     """Labels, a dense distribution or CSR, told apart by type and dtype; labels and CSR are checked whole.
 
-    `rows` is the shape of the logits without their axis of classes.
+    `rows` is the shape of the logits without their axis of classes, `of` what messages call the logits.
     """
     if type(value) is np.ndarray:
         array = value
     elif is_sparse(value):
-        return None, None, sparse_targets(value, logits, axis, ignore_index)
+        return None, None, sparse_targets(value, logits, axis, ignore_index, of)
     else:
         array = real_array("targets", value)
     if array.shape == rows and array.dtype.kind in "iu":
@@ -531,11 +541,11 @@ def targets_of(value: Any, logits: np.ndarray, axis: int, rows: tuple[int, ...],
         real_array("targets", array)
         raise TypeError(
             f"targets have dtype {array.dtype} and one entry a row, but labels are integers:"
-            " use targets.astype(numpy.int64), or sigmoid_cross_entropy for probabilities of one outcome"
+            f" use targets.astype(numpy.int64), or {one_outcome} for probabilities of one outcome"
         )
     if array.shape != logits.shape:
         raise ValueError(
-            f"targets have shape {array.shape}, logits {logits.shape} with classes along axis {axis}: give labels"
+            f"targets have shape {array.shape}, {of} {logits.shape} with classes along axis {axis}: give labels"
             f" of shape {rows} or a distribution of shape {logits.shape}; targets are never broadcast"
         )
     if ignore_index is not None:
@@ -569,14 +579,12 @@ def ignored(ignore_index: Any) -> int | None:
     return label
 
 
-def csr_of(name: str, value: Any, shape: tuple[int, ...]) -> Sparse:
+def csr_of(name: str, value: Any, shape: tuple[int, ...], of: str = "logits") -> Sparse:
     """The arrays of a CSR matrix of a given shape, checked; entries may be unsorted, duplicates add up."""
     if not is_csr(value):
         raise TypeError(f"{name} is a sparse matrix in {getattr(value, 'format', '?')} format: use {name}.tocsr()")
     if len(shape) != 2 or value.shape != shape:
-        raise ValueError(
-            f"{name} has shape {value.shape}, logits {shape}: CSR needs the shape of two-dimensional logits"
-        )
+        raise ValueError(f"{name} has shape {value.shape}, {of} {shape}: CSR needs the shape of two-dimensional {of}")
     indptr, indices = native(np.asarray(value.indptr)), native(np.asarray(value.indices))
     values = real_array(f"{name}.data", value.data)
     for part, array in (("indptr", indptr), ("indices", indices)):
@@ -600,13 +608,13 @@ def csr_of(name: str, value: Any, shape: tuple[int, ...]) -> Sparse:
     raise ValueError(f"{name}[{row}, {indices[entry]}] is {values[entry]:g}: targets are finite and not negative")
 
 
-def sparse_targets(value: Any, logits: np.ndarray, axis: int, ignore_index: int | None) -> Sparse:
-    """CSR targets of a softmax loss."""
+def sparse_targets(value: Any, logits: np.ndarray, axis: int, ignore_index: int | None, of: str = "logits") -> Sparse:
+    """CSR targets of one distribution a row."""
     if axis != logits.ndim - 1:
-        raise ValueError(f"CSR targets go with classes along the last axis, not axis {axis}: transpose the logits")
+        raise ValueError(f"CSR targets go with classes along the last axis, not axis {axis}: transpose the {of}")
     if ignore_index is not None:
         raise ValueError("ignore_index goes with integer labels: give rows to ignore a sample_weight of 0")
-    return csr_of("targets", value, logits.shape)
+    return csr_of("targets", value, logits.shape, of)
 
 
 def check_dense(dense: np.ndarray, dtype: np.dtype[Any]) -> None:
@@ -617,7 +625,7 @@ def check_dense(dense: np.ndarray, dtype: np.dtype[Any]) -> None:
 
 def check_probabilities(name: str, dense: np.ndarray) -> None:
     """Refuse what is not in [0, 1]."""
-    check_range(name, dense, 0.0, 1.0, "it is outside [0, 1]; targets of a sigmoid are labels 0 and 1 or probabilities")
+    check_range(name, dense, 0.0, 1.0, "outside [0, 1]: targets of one outcome are labels 0 and 1 or probabilities")
 
 
 def check_sparse_probabilities(value: Any, sparse: Sparse) -> None:
@@ -635,5 +643,68 @@ def check_sparse_probabilities(value: Any, sparse: Sparse) -> None:
     row = int(np.searchsorted(indptr, entry, side="right")) - 1
     raise ValueError(
         f"targets have {values[entry]:g} in row {row}, column {indices[entry]}:"
-        " it is outside [0, 1]; targets of a sigmoid are labels 0 and 1 or probabilities"
+        " it is outside [0, 1]; targets of one outcome are labels 0 and 1 or probabilities"
     )
+
+
+# ---- probabilities -------------------------------------------------------------------------------------------
+
+
+def check_outcomes(array: np.ndarray, weights: np.ndarray | None, row_weights: np.ndarray | None) -> None:
+    """Refuse a probability of one outcome outside [0, 1]; NaN is none, and what has no weight does not count."""
+    if weights is None and row_weights is not None:
+        weights = np.broadcast_to(row_weights.reshape(-1, *(1,) * (array.ndim - 1)), array.shape)
+    columns = np.atleast_1d(array)
+    for start in range(0, len(columns), 4096):
+        block = columns[start : start + 4096].astype(np.float64)
+        bad = (block < 0.0) | (block > 1.0)
+        if weights is not None:
+            bad &= np.atleast_1d(weights)[start : start + 4096] != 0
+        if bad.any():
+            at = [int(i) for i in np.unravel_index(int(np.argmax(bad)), bad.shape)]
+            raise _no_probability([start + at[0], *at[1:]], float(block[tuple(at)]), "sigmoid_cross_entropy", "")
+
+
+def check_distributions(array: np.ndarray, axis: int, weights: np.ndarray | None, normalize: bool) -> None:
+    """Refuse a probability outside [0, 1]; to be normalised, a number that is no mass, and rows without mass.
+
+    NaN is none of these, and rows without weight do not count.
+    """
+    rows = np.moveaxis(array, axis, -1)
+    counts = np.ones(rows.shape[:-1], bool) if weights is None else (weights != 0).reshape(rows.shape[:-1])
+    whole, counts = rows.reshape(-1, *rows.shape[-2:]), counts.reshape(-1, *rows.shape[-2:-1])
+    most = (np.finfo(array.dtype if array.dtype == np.float64 else np.float32).max) if normalize else 1.0
+    step = max(1, 65536 // max(1, whole[:1].size))
+    for start in range(0, len(whole), step):
+        block, live = whole[start : start + step].astype(np.float64), counts[start : start + step]
+        with np.errstate(over="ignore", invalid="ignore"):
+            bad = ((block < 0.0) | (block > most)) & live[..., None]
+            total = block.sum(-1)
+        lost = live & normalize & ((total == 0.0) | (total == math.inf))
+        if not (bad.any() or lost.any()):
+            continue
+        first = int(np.argmax(bad.any(-1) | lost))
+        row = [int(i) for i in np.unravel_index(start * live[0].size + first, rows.shape[:-1])]
+        if not bad.reshape(-1, bad.shape[-1])[first].any():
+            raise ValueError(
+                f"probabilities of row {', '.join(map(str, row)) or '0'} sum to {total.reshape(-1)[first]:g}, which"
+                " cannot be normalized: mend the row, or give it a sample_weight of 0"
+            )
+        column = int(np.argmax(bad.reshape(-1, bad.shape[-1])[first]))
+        value = float(block.reshape(-1, block.shape[-1])[first, column])
+        if normalize:
+            where = ", ".join(map(str, [*row[:axis], column, *row[axis:]]))
+            raise ValueError(
+                f"probabilities[{where}] is {value:g}: what is normalized is finite and not negative;"
+                " if these are scores, use softmax_cross_entropy"
+            )
+        raise _no_probability([*row[:axis], column, *row[axis:]], value, "softmax_cross_entropy", "normalize=True, or ")
+
+
+def _no_probability(at: list[int], value: float, scores: str, or_else: str) -> ValueError:
+    """Far from [0, 1] it is a score, next to it a rounding."""
+    if -0.01 <= value <= 1.01:
+        advice = f"if that is a rounding, use {or_else}numpy.clip(probabilities, 0, 1)"
+    else:
+        advice = f"these look like scores, use {scores}"
+    return ValueError(f"probabilities[{', '.join(map(str, at))}] is {value!r}, outside [0, 1]: {advice}")

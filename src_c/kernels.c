@@ -28,6 +28,7 @@
 #define C(value, value_f32) value
 #include "kernels_body.h"
 #include "kernels_sigmoid.h"
+#include "kernels_probability.h"
 #undef REAL
 #undef V
 #undef M
@@ -47,6 +48,7 @@
 #define C(value, value_f32) value_f32
 #include "kernels_body.h"
 #include "kernels_sigmoid.h"
+#include "kernels_probability.h"
 
 /* e^t for t <= 0. */
 static void f64k_exp(const double *x, double *out, ptrdiff_t n) {
@@ -77,6 +79,16 @@ static void f64k_log1p(const double *x, double *out, double *rest, ptrdiff_t n) 
         f64v value_rest, value = f64_log_reduced(f, k, lost, &value_rest);
         f64_store_part(out + i, f64_select(f64_ne(t, t), t, value), part);
         f64_store_part(rest + i, value_rest, part);
+    }
+}
+
+/* log(x) for x >= 0, and what it rounds off. */
+static void f64k_log(const double *x, double *out, double *rest, ptrdiff_t n) {
+    for (ptrdiff_t i = 0; i < n; i += F64_LANES) {
+        ptrdiff_t k = n - i < F64_LANES ? n - i : F64_LANES;
+        f64v value_rest, value = f64_log_scaled(f64_load_part(x + i, k, 1.0), f64_set(0.0), &value_rest);
+        f64_store_part(out + i, value, k);
+        f64_store_part(rest + i, value_rest, k);
     }
 }
 

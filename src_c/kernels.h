@@ -73,6 +73,54 @@ typedef struct {
     const double *neg_weights;
 } fx_sigmoid;
 
+/* Of binary_loss. Its `positive`, weights of the positive targets one by one or NULL for pos_weight, has FX_MAX_LANES
+   elements to spare. Targets and probabilities outside [0, 1] are counted as refused. */
+typedef struct {
+    double scale;      /* multiplies the gradient and the curvature */
+    double smoothing;  /* targets become y (1 - smoothing) + smoothing / 2 */
+    double pos_weight; /* multiplies the term of y */
+    double low;        /* probabilities are clipped to [low, 1 - low] */
+    double at_low;     /* -log(low) */
+    double at_low_rest;
+    double at_high; /* -log(1 - low) */
+    double at_high_rest;
+} fx_binary;
+
+/* What row_mass learns of a row of targets. */
+typedef struct {
+    double sum, rest; /* and what it rounds off (double only) */
+    ptrdiff_t count;  /* of targets other than 0 */
+    ptrdiff_t last;   /* where it stands if there is one; otherwise no figure */
+    int refused;      /* a target is negative, NaN or infinite */
+} fx_mass;
+
+/* How row_surprisal reads a row: -log of p, clipped; or of p / total, the clipping bounds being multiplied by the total. */
+typedef struct {
+    double shift;     /* the total is 2^shift to 2^(shift + 1); 0 for no total */
+    double log_total; /* log(total / 2^shift); 0 for no total */
+    double log_total_rest;
+    double half;            /* of the total: the element above it is left out; infinity for no total */
+    double low, high;       /* clipping bounds; 0 and infinity for none */
+    double at_low, at_high; /* -log of the bounds as probabilities */
+    double at_low_rest, at_high_rest;
+} fx_simplex;
+
+/* What row_surprisal sums up, each with what it rounds off (double only). */
+typedef struct {
+    double sum, sum_rest;       /* y times -log p, with 0 (-log 0) = 0 */
+    double even, even_rest;     /* -log p, if asked for */
+    double inside, inside_rest; /* y where p is not clipped */
+    ptrdiff_t inside_count;     /* how many are not clipped, if asked for; these where there are totals or bounds */
+    ptrdiff_t top;              /* the element left out, or -1 */
+} fx_surprisal;
+
+/* Of row_slope, for p' = p / 2^shift: gradient = (offset - (kept y + mixed) / p') / 2^shift, and curvature
+   = ((kept y + mixed) / p'^2 - bend) / 4^shift, so that no difference is one of infinities; where p is outside
+   [low, high], without the terms in p. */
+typedef struct {
+    double kept, mixed, offset, bend, shift, low, high;
+} fx_slope;
+
 #define FX_MEMBER(type, name, arguments) type(*name) arguments;
 
 typedef struct {

@@ -112,6 +112,14 @@ static inline f64v f64_mantissa(f64v a) {
     f64v fraction = _mm256_and_pd(a, _mm256_castsi256_pd(_mm256_set1_epi64x((long long)0x000fffffffffffffULL)));
     return _mm256_or_pd(fraction, _mm256_set1_pd(1.0));
 }
+static inline f32v f32_exponent(f32v a) {
+    __m256i field = _mm256_srli_epi32(_mm256_castps_si256(a), 23);
+    return _mm256_cvtepi32_ps(_mm256_sub_epi32(field, _mm256_set1_epi32(127)));
+}
+static inline f32v f32_mantissa(f32v a) {
+    f32v fraction = _mm256_and_ps(a, _mm256_castsi256_ps(_mm256_set1_epi32(0x007fffff)));
+    return _mm256_or_ps(fraction, _mm256_set1_ps(1.0f));
+}
 
 /* Floats as doubles, in two halves, and back. */
 static inline f64v f32_low(f32v a) { return _mm256_cvtps_pd(_mm256_castps256_ps128(a)); }

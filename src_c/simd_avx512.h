@@ -89,6 +89,10 @@ static inline f32v f32_scale2(f32v a, f32v n) { return _mm512_scalef_ps(a, n); }
 static inline f64v f64_scale2(f64v a, f64v n) { return _mm512_scalef_pd(a, n); }
 static inline f64v f64_exponent(f64v a) { return _mm512_getexp_pd(a); }
 static inline f64v f64_mantissa(f64v a) { return _mm512_getmant_pd(a, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_zero); }
+/* Of subnormal numbers too, as if these were normal. */
+#define FX_SUBNORMAL_PARTS
+static inline f32v f32_exponent(f32v a) { return _mm512_getexp_ps(a); }
+static inline f32v f32_mantissa(f32v a) { return _mm512_getmant_ps(a, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_zero); }
 
 /* Floats as doubles, in two halves, and back. */
 static inline f64v f32_low(f32v a) { return _mm512_cvtps_pd(_mm512_castps512_ps256(a)); }

@@ -113,6 +113,14 @@ static inline f64v f64_mantissa(f64v a) {
     uint64x2_t bits = vandq_u64(vreinterpretq_u64_f64(a), vdupq_n_u64(0x000fffffffffffffULL));
     return vreinterpretq_f64_u64(vorrq_u64(bits, vdupq_n_u64(0x3ff0000000000000ULL)));
 }
+static inline f32v f32_exponent(f32v a) {
+    int32x4_t field = vreinterpretq_s32_u32(vshrq_n_u32(vreinterpretq_u32_f32(a), 23));
+    return vcvtq_f32_s32(vsubq_s32(field, vdupq_n_s32(127)));
+}
+static inline f32v f32_mantissa(f32v a) {
+    uint32x4_t bits = vandq_u32(vreinterpretq_u32_f32(a), vdupq_n_u32(0x007fffffu));
+    return vreinterpretq_f32_u32(vorrq_u32(bits, vdupq_n_u32(0x3f800000u)));
+}
 
 /* Floats as doubles, in two halves, and back. */
 static inline f64v f32_low(f32v a) { return vcvt_f64_f32(vget_low_f32(a)); }

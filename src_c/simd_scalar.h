@@ -111,6 +111,18 @@ static inline f64v f64_mantissa(f64v a) {
     memcpy(&a, &bits, sizeof bits);
     return a;
 }
+static inline f32v f32_exponent(f32v a) {
+    uint32_t bits;
+    memcpy(&bits, &a, sizeof bits);
+    return (float)((int)(bits >> 23) - 127);
+}
+static inline f32v f32_mantissa(f32v a) {
+    uint32_t bits;
+    memcpy(&bits, &a, sizeof bits);
+    bits = (bits & 0x007fffffu) | 0x3f800000u;
+    memcpy(&a, &bits, sizeof bits);
+    return a;
+}
 
 /* Floats as doubles and back; there is no second half. */
 static inline f64v f32_low(f32v a) { return (double)a; }

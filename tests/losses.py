@@ -4,6 +4,8 @@
 
 * "classes": scores (n, C), classes along an axis; targets are labels, a dense distribution, or CSR;
 * "elements": scores of any shape, each on its own; targets are labels 0 and 1, probabilities, or CSR.
+
+``takes`` is the name of the first argument: "logits", or "probabilities" between 0 and 1.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse
+import scipy.special
 
 import fastxent as fx
 import oracle
@@ -28,10 +31,25 @@ class Loss:
     outcomes: str
     # Options under which the loss is held to its bounds, the empty set aside.
     options: tuple[dict[str, Any], ...] = field(default=())
+    takes: str = "logits"
 
     @property
     def forms(self) -> tuple[str, ...]:
         return ("labels", "dense", "csr") if self.outcomes == "classes" else ("labels", "probabilities", "csr")
+
+    @property
+    def one_outcome(self) -> str:
+        """Of the same family, the loss of a single outcome."""
+        return "sigmoid_cross_entropy" if self.takes == "logits" else "binary_cross_entropy"
+
+    def inputs_of(self, scores: np.ndarray) -> np.ndarray:
+        """What the loss takes instead of scores: these themselves, or their probabilities."""
+        if self.takes == "logits":
+            return scores
+        wide = scores.astype(np.float64)
+        if self.outcomes == "elements":
+            return scipy.special.expit(wide).astype(scores.dtype)
+        return scipy.special.softmax(wide, axis=-1).astype(scores.dtype)
 
 
 LOSSES = (
@@ -91,6 +109,32 @@ LOSSES = (
             {"gamma": 0.0, "alpha": 0.1},
         ),
     ),
+    Loss(
+        "binary_cross_entropy",
+        fx.binary_cross_entropy,
+        oracle.binary_cross_entropy,
+        "elements",
+        (
+            {"label_smoothing": 0.1},
+            {"pos_weight": 3.7},
+            {"eps": 1e-3},
+            {"pos_weight": 0.02, "label_smoothing": 0.5, "eps": 1e-7},
+        ),
+        "probabilities",
+    ),
+    Loss(
+        "categorical_cross_entropy",
+        fx.categorical_cross_entropy,
+        oracle.categorical_cross_entropy,
+        "classes",
+        (
+            {"label_smoothing": 0.1},
+            {"normalize": True},
+            {"eps": 1e-3},
+            {"normalize": True, "label_smoothing": 0.5, "eps": 1e-7},
+        ),
+        "probabilities",
+    ),
 )
 
 every_loss = pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
@@ -108,6 +152,13 @@ both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f
 
 def make_logits(rng: np.random.Generator, n: int, classes: int, dtype: Any = np.float32, spread: float = 3.0) -> Any:
     return (rng.standard_normal((n, classes)) * spread).astype(dtype)
+
+
+def make_inputs(
+    loss: Loss, rng: np.random.Generator, n: int, classes: int, dtype: Any = np.float32, spread: float = 3.0
+) -> Any:
+    """What the loss takes, (n, classes): scores or probabilities."""
+    return loss.inputs_of(make_logits(rng, n, classes, dtype, spread))
 
 
 def make_targets(rng: np.random.Generator, form: str, loss: Loss, n: int, classes: int, dtype: Any = np.float32) -> Any:

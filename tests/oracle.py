@@ -444,6 +444,122 @@ def sigmoid_focal_loss(
     return Exact(loss, *(part * factor for part in (slope - other_slope, up - down, scale, hess_scale)))
 
 
+def _clipped(p: np.ndarray, eps: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """-log of the clipped p and of one minus it, and which are clipped; the clipping bound is eps as a double."""
+    bound = exact(float(eps))[()]
+    low, high = p < bound, p > 1 - bound
+    with np.errstate(divide="ignore"):
+        far, near = -log(bound), -log1p(-bound)
+        yes = np.where(low, far, np.where(high, near, -log(p)))
+        no = np.where(low, near, np.where(high, far, -log1p(-p)))
+    return yes, no, low | high
+
+
+def binary_cross_entropy(
+    probabilities: Any,
+    targets: Any,
+    *,
+    sample_weight: Any = None,
+    pos_weight: Any = 1.0,
+    label_smoothing: float = 0.0,
+    eps: float = 0.0,
+    reduction: str = "mean",
+) -> Exact:
+    p = exact(probabilities)
+    if hasattr(targets, "toarray"):
+        targets = targets.toarray()
+    smoothing = exact(label_smoothing)
+    y = (1 - smoothing) * exact(targets) + smoothing / 2
+    weights = exact(np.ones(p.shape) if sample_weight is None else sample_weight)
+    if weights.ndim < p.ndim:
+        weights = weights.reshape(weights.shape + (1,) * (p.ndim - 1))
+    weights = weights + exact(np.zeros(p.shape))
+
+    nll, nll_not, clipped = _clipped(p, eps)
+    zero = exact(0.0)[()]
+    no, yes = 1 - y, exact(pos_weight) * y
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        up = np.where((no == 0) | clipped, zero, no / (1 - p))
+        down = np.where((yes == 0) | clipped, zero, yes / p)
+        loss = np.where(no == 0, zero, no * nll_not) + np.where(yes == 0, zero, yes * nll)
+        curved = np.where(up == 0, zero, up / (1 - p)) + np.where(down == 0, zero, down / p)
+        grad = up - down
+        # Of p and a target as it is, the difference does not cancel.
+        plain = (np.minimum(no, yes) > 0) & (label_smoothing == 0) & np.all(pos_weight == 1) & (eps == 0)
+        grad = np.where(plain, (p - y) / (p * (1 - p)), grad)
+        scale = np.where(plain, np.abs(grad), np.maximum(up, down))
+    with np.errstate(invalid="ignore"):
+        loss = np.where(weights == 0, zero, weights * loss)
+        loss, factor = _reduce(loss, weights, exact(np.ones(p.shape)), reduction)
+        factor = weights * factor
+        results = [np.where(weights == 0, zero, a * factor) for a in (grad, curved, scale)]
+    return Exact(loss, *results)
+
+
+def categorical_cross_entropy(
+    probabilities: Any,
+    targets: Any,
+    *,
+    sample_weight: Any = None,
+    class_weight: Any = None,
+    label_smoothing: float = 0.0,
+    ignore_index: int | None = None,
+    eps: float = 0.0,
+    normalize: bool = False,
+    reduction: str = "mean",
+    axis: int = -1,
+) -> Exact:
+    given = exact(np.moveaxis(np.asarray(probabilities), axis, -1))
+    classes = given.shape[-1]
+    if hasattr(targets, "toarray"):
+        targets = targets.toarray()
+    targets = np.asarray(targets)
+    counts = np.ones(given.shape[:-1], bool)
+    if targets.ndim < given.ndim:
+        if ignore_index is not None:
+            counts = targets != ignore_index
+        targets = one_hot(targets, classes)
+    else:
+        targets = np.moveaxis(targets, axis, -1)
+    weights = exact(np.ones(counts.shape) if sample_weight is None else sample_weight)
+    y, smoothing, zero = exact(targets), exact(label_smoothing), exact(0.0)[()]
+    if class_weight is not None:
+        weights = weights * (y * exact(class_weight)).sum(-1)
+    live = counts & (weights > 0)
+    given = np.where(live[..., None], given, 1)
+    y = (1 - smoothing) * y + smoothing / classes
+
+    total = given.sum(-1, keepdims=True) if normalize else exact(np.ones((*counts.shape, 1)))
+    # The sum of all others, added up anew: of the largest, that is not what is left of the sum.
+    at = np.argmax(given, -1)[..., None]
+    others = given.copy()
+    np.put_along_axis(others, at, zero, -1)
+    others = others.sum(-1, keepdims=True) if normalize else 1 - np.take_along_axis(given, at, -1)
+    others = np.where(np.arange(classes) == at, others, total - given)
+    nll, _, clipped = _clipped(given / total, eps)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        if normalize:
+            nll = np.where(clipped | (given <= others), nll, log1p(others / given))
+        loss = np.where(y == 0, zero, y * nll).sum(-1)
+        down = np.where((y == 0) | clipped, zero, y / given)
+        inside = np.where(clipped, zero, y).sum(-1, keepdims=True)
+        up = inside / total if normalize else exact(np.zeros(total.shape))
+        hard = (y != 0).sum(-1, keepdims=True) <= 1
+        at_label = hard & (down > 0) & normalize
+        grad = np.where(at_label, -y * (others / total) / given, up - down)
+        curved = np.where(down == 0, zero, down / given)
+        hess = np.where(at_label, y * (others / total) / given * (1 / given + 1 / total), curved - up / total)
+        scale = np.where(at_label, np.abs(grad), np.maximum(up, down))
+        hess_scale = np.where(at_label, np.abs(hess), np.maximum(up / total, curved))
+
+    with np.errstate(invalid="ignore"):
+        loss = np.where(live, weights * loss, zero)
+        loss, factor = _reduce(loss, weights, exact(counts), reduction)
+        factor = np.where(live, weights * factor, zero)[..., None]
+        results = [np.where(factor == 0, zero, a * factor) for a in (grad, hess, scale, hess_scale)]
+    return Exact(loss, *(np.moveaxis(a, -1, axis) for a in results))
+
+
 def central_difference(loss: Any, logits: Any, step: float = 1e-5) -> np.ndarray:
     """The gradient of ``loss(logits)``, element by element; good to about nine digits."""
     z = exact(logits)

@@ -39,6 +39,10 @@ def hard_case(loss: Loss, form: str, options: int, classes: int, dtype: Any) -> 
     logits, targets = hard_rows(classes, dtype, 400_000 if form == "labels" and options == 0 else 100_000)
     if loss.outcomes == "elements":
         logits = margins_of_the_contract(logits)
+    if loss.takes == "probabilities":
+        # Zeros as well, but not in every row.
+        logits = loss.inputs_of(logits)
+        logits[1::2] = np.maximum(logits[1::2], np.finfo(dtype).smallest_normal)
     if form != "labels" or loss.outcomes == "elements":
         targets = make_targets(np.random.default_rng(classes), form, loss, *logits.shape, dtype)
     return logits, targets, loss.oracle(logits, targets, reduction="none", **({}, *loss.options)[options])
@@ -74,6 +78,8 @@ def test_reductions(loss: Loss, dtype: Any, reduction: str, weighted: bool, isa:
     logits, labels = hard_rows(10, dtype, 120_000)
     if loss.outcomes == "elements":
         logits = margins_of_the_contract(logits)
+    if loss.takes == "probabilities":
+        logits = np.maximum(loss.inputs_of(logits), np.finfo(dtype).smallest_normal)
     rng = np.random.default_rng(1)
     targets = labels if loss.outcomes == "classes" else make_targets(rng, "labels", loss, *logits.shape)
     weights = rng.choice([0.0, 1e-3, 1.0, 7.3], len(logits)) if weighted else None

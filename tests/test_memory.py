@@ -47,6 +47,8 @@ small = rng.standard_normal((400, 100)).astype(np.float32)
 for hess in (False, True):
     fx.softmax_cross_entropy(small, np.zeros(400, int), grad=True, hess=hess, label_smoothing=0.1)
     fx.sigmoid_cross_entropy(small, small > 0, grad=True, hess=hess)
+    fx.binary_cross_entropy(np.tanh(small) ** 2, small > 0, grad=True, hess=hess)
+    fx.categorical_cross_entropy(small**2, np.zeros(400, int), grad=True, hess=hess, normalize=True)
 fx.softmax_cross_entropy(small, scipy.sparse.csr_array(np.eye(400, 100, dtype=np.float32)), grad=True)
 fx.logsumexp(small, axis=1), fx.softmax(small, axis=1), fx.expit(small)
 """
@@ -122,3 +124,19 @@ def test_special_functions() -> None:
         assert peak("x = scores()", f"fx.{name}(x, axis=1, out=x)") < SLACK
         assert peak("x = scores()", f"fx.{name}(x, axis=0)") < ARRAY + SLACK
     assert peak("x = scores()", "fx.expit(x, out=x)") < SLACK
+
+
+def test_probabilities() -> None:
+    made = "p = scores()", "np.abs(p, out=p)", "p /= 8"
+    assert peak(*made, "fx.categorical_cross_entropy(p, labels)") < SLACK
+    assert peak(*made, "fx.categorical_cross_entropy(p.T, labels, normalize=True)") < SLACK
+    assert peak(*made, "fx.categorical_cross_entropy(p, labels, grad=p, class_weight=np.ones(classes))") < SLACK
+    assert peak(*made, "fx.categorical_cross_entropy(p, p.T, label_smoothing=0.1, eps=1e-7)") < SLACK
+    csr = "y = scipy.sparse.csr_array((np.full(8 * n, 0.125, np.float32), rng.integers(0, classes, 8 * n),"
+    csr += " np.arange(0, 8 * n + 1, 8)), shape=(n, classes))"
+    assert peak(csr, *made, "fx.categorical_cross_entropy(p, y, grad=p)") < SLACK
+    targets = "y = np.ones((n, classes), np.int8)"
+    assert peak(*made, targets, "fx.binary_cross_entropy(p, y, pos_weight=np.ones(classes))") < SLACK
+    assert peak(*made, targets, "fx.binary_cross_entropy(p, y, grad=p)") < SLACK
+    taken = peak(*made, targets, "fx.binary_cross_entropy(p, y, grad=True, sample_weight=np.ones(n))")
+    assert ARRAY - 1 < taken < ARRAY + SLACK

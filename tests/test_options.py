@@ -14,8 +14,7 @@ import oracle
 from losses import LOSSES, Loss, both_dtypes, class_losses, make_logits, make_targets, same_bits
 from measured import all_of_them
 
-SOFTMAX = [loss for loss in LOSSES if loss.outcomes == "classes" and "probabilit" not in loss.name]
-SOFTMAX = [loss for loss in SOFTMAX if loss.name != "categorical_cross_entropy"]
+SOFTMAX = [loss for loss in LOSSES if loss.outcomes == "classes" and loss.takes == "logits"]
 LOSS_ULPS, GRAD_ULPS = 2, 4
 # The slope of a soft cap is two roundings more for a gradient in double, and the heads that raise 1 - p to a power
 # magnify what the capped scores round off (some 60 bits); README says so.

@@ -15,8 +15,10 @@ from losses import LOSSES, Loss, class_losses, element_losses, every_loss, make_
 N, C = 5, 4
 
 
-def logits(dtype: Any = np.float64) -> np.ndarray:
-    return np.random.default_rng(0).standard_normal((N, C)).astype(dtype)
+def logits(dtype: Any = np.float64, loss: Loss | None = None) -> np.ndarray:
+    """Scores, or what a loss takes instead of them."""
+    x = np.random.default_rng(0).standard_normal((N, C)).astype(dtype)
+    return x if loss is None else loss.inputs_of(x)
 
 
 def bytes_of(value: Any) -> Any:
@@ -65,8 +67,8 @@ def test_label_out_of_range(loss: Loss, label: int, dtype: str) -> None:
     labels = np.array([0, 1, 0, 3, 2]).astype(dtype)
     labels[3] = label
     says = ("targets[3]", str(label), "0 to 3", "ignore_index")
-    refuse_with_buffers(loss, logits(), labels, ValueError, *says)
-    refuse_with_buffers(loss, logits(), labels, ValueError, *says, ignore_index=-100)
+    refuse_with_buffers(loss, logits(loss=loss), labels, ValueError, *says)
+    refuse_with_buffers(loss, logits(loss=loss), labels, ValueError, *says, ignore_index=-100)
     # The last row of many, beyond the first piece of work.
     many = np.zeros(1001, np.int64)
     many[-1] = 7
@@ -86,13 +88,13 @@ def test_labels_that_are_not_integers(loss: Loss, dtype: Any) -> None:
     labels = np.array([0, 1, 0, 1, 1]).astype(dtype)
     refuse_with_buffers(
         loss,
-        logits(),
+        logits(loss=loss),
         labels,
         TypeError,
         "targets",
         np.dtype(dtype).name,
         "astype(numpy.int64)",
-        "sigmoid_cross_entropy",
+        loss.one_outcome,
     )
 
 
@@ -103,7 +105,9 @@ def test_labels_that_are_not_integers(loss: Loss, dtype: Any) -> None:
 def test_targets_of_another_shape(loss: Loss, shape: tuple[int, ...]) -> None:
     for dtype in (np.int64, np.float64):
         targets = np.zeros(shape, dtype)
-        refuse_with_buffers(loss, logits(), targets, ValueError, "targets", str(shape), str((N, C)), "never broadcast")
+        refuse_with_buffers(
+            loss, logits(loss=loss), targets, ValueError, "targets", str(shape), str((N, C)), "never broadcast"
+        )
 
 
 # ---- values of targets -----------------------------------------------------------------------------------------
@@ -114,7 +118,7 @@ def test_targets_of_another_shape(loss: Loss, shape: tuple[int, ...]) -> None:
 @class_losses
 def test_dense_targets_that_are_no_distribution(loss: Loss, dtype: Any, value: float) -> None:
     for classes in (3, 40):
-        x = np.random.default_rng(0).standard_normal((6, classes)).astype(dtype)
+        x = loss.inputs_of(np.random.default_rng(0).standard_normal((6, classes)).astype(dtype))
         for targets_dtype in (np.float32, np.float64, np.float16):
             targets = np.full((6, classes), 0.25, targets_dtype)
             targets[4, 1] = value
@@ -128,7 +132,7 @@ def test_dense_targets_that_are_no_distribution(loss: Loss, dtype: Any, value: f
 def test_negative_integers_among_dense_targets(loss: Loss) -> None:
     targets = np.eye(N, C, dtype=np.int8)
     targets[2, 2] = -1
-    refuse_with_buffers(loss, logits(), targets, ValueError, "targets[2, 2]", "-1")
+    refuse_with_buffers(loss, logits(loss=loss), targets, ValueError, "targets[2, 2]", "-1")
 
 
 @pytest.mark.parametrize("value", [-0.25, 1.5, np.nan, np.inf, -np.inf, 2, -1])
@@ -163,7 +167,7 @@ def csr(n: int = N, classes: int = C) -> scipy.sparse.csr_array:
 def test_csr_columns_out_of_range(loss: Loss, column: int) -> None:
     targets = csr()
     targets.indices[7] = column
-    refuse_with_buffers(loss, logits(), targets, ValueError, "targets", f"column {column}", "row 3", "0 to 3")
+    refuse_with_buffers(loss, logits(loss=loss), targets, ValueError, "targets", f"column {column}", "row 3", "0 to 3")
 
 
 @pytest.mark.parametrize(
@@ -181,20 +185,20 @@ def test_csr_columns_out_of_range(loss: Loss, column: int) -> None:
 def test_csr_row_pointers(loss: Loss, indptr: list[int], row: int) -> None:
     targets = csr()
     targets.indptr[:] = indptr
-    refuse_with_buffers(loss, logits(), targets, ValueError, "targets", f"row {row}", "indptr", "malformed")
+    refuse_with_buffers(loss, logits(loss=loss), targets, ValueError, "targets", f"row {row}", "indptr", "malformed")
 
 
 @every_loss
 def test_csr_arrays_of_the_wrong_length(loss: Loss) -> None:
     targets = csr()
     targets.data = targets.data[:-3]
-    refuse_with_buffers(loss, logits(), targets, ValueError, "targets", "indptr", "7 entries")
+    refuse_with_buffers(loss, logits(loss=loss), targets, ValueError, "targets", "indptr", "7 entries")
     targets = csr()
     targets.indices = targets.indices[:-1]
-    refuse_with_buffers(loss, logits(), targets, ValueError, "targets", "indptr", "9 entries")
+    refuse_with_buffers(loss, logits(loss=loss), targets, ValueError, "targets", "indptr", "9 entries")
     targets = csr()
     targets.indptr = targets.indptr[:-1]
-    refuse_with_buffers(loss, logits(), targets, ValueError, "targets", "malformed", "row pointers")
+    refuse_with_buffers(loss, logits(loss=loss), targets, ValueError, "targets", "malformed", "row pointers")
 
 
 @pytest.mark.parametrize("value", [-0.5, np.nan, np.inf])
@@ -203,7 +207,7 @@ def test_csr_values(loss: Loss, value: float) -> None:
     for dtype in (np.float32, np.float64):
         targets = csr().astype(dtype)
         targets.data[7] = value
-        refuse_with_buffers(loss, logits(), targets, ValueError, "targets[3, 2]", f"{value:g}", "negative")
+        refuse_with_buffers(loss, logits(loss=loss), targets, ValueError, "targets[3, 2]", f"{value:g}", "negative")
 
 
 @element_losses
@@ -224,13 +228,13 @@ def test_sigmoid_csr_whose_duplicates_sum_above_one(loss: Loss) -> None:
 @pytest.mark.parametrize("form", ["csc", "coo", "lil", "dok", "bsr"])
 @every_loss
 def test_sparse_targets_that_are_not_csr(loss: Loss, form: str) -> None:
-    refuse_with_buffers(loss, logits(), csr().asformat(form), TypeError, "targets", form, "tocsr()")
+    refuse_with_buffers(loss, logits(loss=loss), csr().asformat(form), TypeError, "targets", form, "tocsr()")
 
 
 @every_loss
 def test_csr_of_another_shape(loss: Loss) -> None:
     for shape in ((N, C + 1), (N + 1, C), (1, C)):
-        refuse_with_buffers(loss, logits(), csr(*shape), ValueError, "targets", str(shape), str((N, C)))
+        refuse_with_buffers(loss, logits(loss=loss), csr(*shape), ValueError, "targets", str(shape), str((N, C)))
 
 
 @class_losses
@@ -246,12 +250,12 @@ def test_csr_goes_with_two_dimensions_and_the_last_axis(loss: Loss) -> None:
 @class_losses
 def test_a_softmax_over_one_column(loss: Loss, x: np.ndarray) -> None:
     targets = np.zeros(x.shape[:-1], int)
-    refuse_with_buffers(loss, x, targets, ValueError, "logits", f"{x.shape[-1]} column", "use sigmoid_cross_entropy")
+    refuse_with_buffers(loss, x, targets, ValueError, loss.takes, f"{x.shape[-1]} column", f"use {loss.one_outcome}")
 
 
 @class_losses
 def test_a_single_number(loss: Loss) -> None:
-    refuse(loss.function, 3.0, 0, error=ValueError, says=("logits", "single number", "axis of classes"))
+    refuse(loss.function, 3.0, 0, error=ValueError, says=(loss.takes, "single number", "axis of classes"))
 
 
 STRANGE = {
@@ -274,17 +278,17 @@ if np.dtype(np.longdouble).itemsize == 8:
 def test_scores_of_strange_kinds(loss: Loss, kind: str) -> None:
     x, words = STRANGE[kind]
     targets = make_targets(np.random.default_rng(0), "labels", loss, N, C)
-    refuse(loss.function, x, targets, error=TypeError, says=("logits", words))
+    refuse(loss.function, x, targets, error=TypeError, says=(loss.takes, words))
 
 
 @pytest.mark.parametrize("kind", [kind for kind in STRANGE if kind != "sparse"])
 @every_loss
 def test_targets_of_strange_kinds(loss: Loss, kind: str) -> None:
     targets, words = STRANGE[kind]
-    refuse_with_buffers(loss, logits(), targets, TypeError, "targets", words)
+    refuse_with_buffers(loss, logits(loss=loss), targets, TypeError, "targets", words)
     if loss.outcomes == "classes":
         labels = targets[:, 0]
-        refuse_with_buffers(loss, logits(), labels, TypeError, "targets", words)
+        refuse_with_buffers(loss, logits(loss=loss), labels, TypeError, "targets", words)
 
 
 @pytest.mark.parametrize("kind", STRANGE)
@@ -294,7 +298,7 @@ def test_weights_of_strange_kinds(loss: Loss, kind: str) -> None:
     targets = make_targets(np.random.default_rng(0), "labels", loss, N, C)
     if kind != "sparse":
         weights = weights[:, 0]
-    refuse_with_buffers(loss, logits(), targets, TypeError, "sample_weight", words, sample_weight=weights)
+    refuse_with_buffers(loss, logits(loss=loss), targets, TypeError, "sample_weight", words, sample_weight=weights)
 
 
 # ---- options -------------------------------------------------------------------------------------------------
@@ -307,12 +311,14 @@ def test_weights_that_are_negative_or_not_finite(loss: Loss, value: float) -> No
     weights = np.ones(N)
     weights[3] = value
     says = ("sample_weight[3]", str(np.float64(value)), "not negative")
-    refuse_with_buffers(loss, logits(), targets, ValueError, *says, sample_weight=weights)
-    refuse_with_buffers(loss, logits(), targets, ValueError, "sample_weight[3]", sample_weight=weights.astype("f4"))
+    refuse_with_buffers(loss, logits(loss=loss), targets, ValueError, *says, sample_weight=weights)
+    refuse_with_buffers(
+        loss, logits(loss=loss), targets, ValueError, "sample_weight[3]", sample_weight=weights.astype("f4")
+    )
     if loss.outcomes == "elements":
         whole = np.ones((N, C))
         whole[3, 1] = value
-        refuse_with_buffers(loss, logits(), targets, ValueError, "sample_weight[3, 1]", sample_weight=whole)
+        refuse_with_buffers(loss, logits(loss=loss), targets, ValueError, "sample_weight[3, 1]", sample_weight=whole)
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (N + 1,), (N, 1), (1, C), (C,), (N, C, 1)], ids=str)
@@ -320,7 +326,14 @@ def test_weights_that_are_negative_or_not_finite(loss: Loss, value: float) -> No
 def test_weights_of_another_shape(loss: Loss, shape: tuple[int, ...]) -> None:
     targets = make_targets(np.random.default_rng(0), "labels", loss, N, C)
     refuse_with_buffers(
-        loss, logits(), targets, ValueError, "sample_weight", str(shape), str((N,)), sample_weight=np.ones(shape)
+        loss,
+        logits(loss=loss),
+        targets,
+        ValueError,
+        "sample_weight",
+        str(shape),
+        str((N,)),
+        sample_weight=np.ones(shape),
     )
 
 
@@ -357,7 +370,7 @@ def test_options_out_of_range(loss: Loss) -> None:
         cases += [("pos_weight", value, ValueError, f"{value:g}") for value in (-1.0, np.nan)]
         cases += [("pos_weight", "2", TypeError, "2")]
     for name, value, error, shown in cases:
-        refuse_with_buffers(loss, logits(), targets, error, name, shown, **{name: value})
+        refuse_with_buffers(loss, logits(loss=loss), targets, error, name, shown, **{name: value})
 
 
 @element_losses
@@ -424,12 +437,14 @@ def test_vectors_of_the_hessian() -> None:
 @class_losses
 def test_ignore_index_goes_with_labels(loss: Loss) -> None:
     for targets in (np.full((N, C), 0.25), csr()):
-        refuse_with_buffers(loss, logits(), targets, ValueError, "ignore_index", "sample_weight", ignore_index=-1)
+        refuse_with_buffers(
+            loss, logits(loss=loss), targets, ValueError, "ignore_index", "sample_weight", ignore_index=-1
+        )
 
 
 @every_loss
 def test_unknown_options(loss: Loss) -> None:
-    refuse(loss.function, logits(), np.zeros((N, C)), smoothing=0.1, error=TypeError, says=("smoothing",))
+    refuse(loss.function, logits(loss=loss), np.zeros((N, C)), smoothing=0.1, error=TypeError, says=("smoothing",))
 
 
 # ---- buffers -------------------------------------------------------------------------------------------------
@@ -467,7 +482,7 @@ def test_buffers_that_cannot_be_written_to(loss: Loss, name: str) -> None:
         ("yes", TypeError, "str"),
     ]
     for buffer, error, words in cases:
-        x = logits()
+        x = logits(loss=loss)
         if isinstance(buffer, np.ndarray):
             kept = np.array(buffer)
         refuse(loss.function, x, targets, error=error, says=(name, words), **{name: buffer})
@@ -480,7 +495,7 @@ def test_buffers_whose_elements_share_memory(loss: Loss) -> None:
     """Overlapping strides: no element has its own place."""
     targets = make_targets(np.random.default_rng(0), "labels", loss, N, C)
     buffer = np.lib.stride_tricks.as_strided(np.full(N + C, 7.0), (N, C), (8, 8))
-    refuse(loss.function, logits(), targets, grad=buffer, error=ValueError, says=("grad", "share"))
+    refuse(loss.function, logits(loss=loss), targets, grad=buffer, error=ValueError, says=("grad", "share"))
 
 
 @pytest.mark.parametrize("name", ["grad", "hess"])
@@ -491,12 +506,17 @@ def test_buffers_that_overlap_an_input(loss: Loss, name: str) -> None:
     x = room[:-1]
     for buffer in (room[1:], room[:-1][::-1], room[:-1][:, ::-1]):
         refuse(
-            loss.function, x, targets, error=ValueError, says=(name, "overlaps logits", "in place"), **{name: buffer}
+            loss.function,
+            x,
+            targets,
+            error=ValueError,
+            says=(name, f"overlaps {loss.takes}", "in place"),
+            **{name: buffer},
         )
     weights = room[:, 0][:-1]
     refuse(
         loss.function,
-        logits(),
+        logits(loss=loss),
         targets,
         sample_weight=weights,
         error=ValueError,
@@ -504,17 +524,27 @@ def test_buffers_that_overlap_an_input(loss: Loss, name: str) -> None:
         **{name: room[:-1]},
     )
     dense = room[:-1] / 2
-    refuse(loss.function, logits(), dense, error=ValueError, says=(name, "overlaps targets"), **{name: dense})
+    refuse(loss.function, logits(loss=loss), dense, error=ValueError, says=(name, "overlaps targets"), **{name: dense})
     sparse = csr()
     values = np.full((N, C), 0.5)
     sparse.data = values.reshape(-1)[: 2 * N]
-    refuse(loss.function, logits(), sparse, error=ValueError, says=(name, "overlaps targets"), **{name: values})
+    refuse(
+        loss.function, logits(loss=loss), sparse, error=ValueError, says=(name, "overlaps targets"), **{name: values}
+    )
     both = np.full((N, C), 7.0)
-    refuse(loss.function, logits(), targets, grad=both, hess=both, error=ValueError, says=("grad", "hess", "share"))
+    refuse(
+        loss.function,
+        logits(loss=loss),
+        targets,
+        grad=both,
+        hess=both,
+        error=ValueError,
+        says=("grad", "hess", "share"),
+    )
     pair = np.full((N + 1, C), 7.0)
     refuse(
         loss.function,
-        logits(),
+        logits(loss=loss),
         targets,
         grad=pair[1:],
         hess=pair[:-1],
@@ -527,7 +557,7 @@ def test_buffers_that_overlap_an_input(loss: Loss, name: str) -> None:
 def test_buffers_that_overlap_labels(loss: Loss) -> None:
     room = np.zeros((N, C))
     labels = room.view(np.int64)[:, 0]
-    refuse(loss.function, logits(), labels, grad=room, error=ValueError, says=("grad", "overlaps targets"))
+    refuse(loss.function, logits(loss=loss), labels, grad=room, error=ValueError, says=("grad", "overlaps targets"))
 
 
 @every_loss
@@ -537,7 +567,7 @@ def test_buffers_of_sixteen_bit_scores(loss: Loss) -> None:
         buffer = np.zeros((N, C), dtype)
         refuse(
             loss.function,
-            logits(np.float16),
+            logits(np.float16, loss),
             targets,
             grad=buffer,
             error=TypeError,
@@ -550,7 +580,7 @@ def test_an_input_is_never_written_to(loss: Loss) -> None:
     for dtype in (np.float16, np.float32, np.float64):
         for form in loss.forms:
             for classes in (C, 50):
-                x = np.random.default_rng(0).standard_normal((N, classes)).astype(dtype)
+                x = loss.inputs_of(np.random.default_rng(0).standard_normal((N, classes)).astype(dtype))
                 targets = make_targets(np.random.default_rng(0), form, loss, N, classes)
                 weights = np.ones(N)
                 before = [bytes_of(value) for value in (x, targets, weights)]

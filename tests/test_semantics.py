@@ -13,7 +13,17 @@ from hypothesis.extra import numpy as hnp
 
 import fastxent as fx
 import oracle
-from losses import Loss, both_dtypes, class_losses, every_form, every_loss, make_logits, make_targets, same_bits
+from losses import (
+    Loss,
+    both_dtypes,
+    class_losses,
+    every_form,
+    every_loss,
+    make_inputs,
+    make_logits,
+    make_targets,
+    same_bits,
+)
 
 EPS = {np.float32: float(np.finfo(np.float32).eps), np.float64: float(np.finfo(np.float64).eps)}
 
@@ -35,7 +45,7 @@ def close(actual: Any, wanted: Any, dtype: Any, ulps: float = 8, scale: float = 
 @both_dtypes
 def test_return_types(loss: Loss, form: str, dtype: Any) -> None:
     rng = np.random.default_rng(0)
-    logits = make_logits(rng, 6, 4, dtype)
+    logits = make_inputs(loss, rng, 6, 4, dtype)
     targets = make_targets(rng, form, loss, 6, 4, dtype)
     shape = (6,) if loss.outcomes == "classes" else (6, 4)
     for reduction in ("mean", "sum"):
@@ -60,7 +70,7 @@ def test_return_types(loss: Loss, form: str, dtype: Any) -> None:
 @every_loss
 def test_float16_comes_back_as_float32(loss: Loss) -> None:
     rng = np.random.default_rng(0)
-    logits = make_logits(rng, 6, 4, np.float16)
+    logits = make_inputs(loss, rng, 6, 4, np.float16)
     targets = make_targets(rng, "labels", loss, 6, 4)
     rows, grad = loss.function(logits, targets, grad=True, reduction="none")
     assert rows.dtype == grad.dtype == np.float32
@@ -128,7 +138,7 @@ def test_what_the_kernels_do_not_cover_is_scipys(name: str) -> None:
 @both_dtypes
 def test_reductions(loss: Loss, form: str, dtype: Any) -> None:
     rng = np.random.default_rng(3)
-    logits = make_logits(rng, 50, 6, dtype)
+    logits = make_inputs(loss, rng, 50, 6, dtype)
     targets = make_targets(rng, form, loss, 50, 6, dtype)
     rows, rows_grad, rows_hess = loss.function(logits, targets, grad=True, hess=True, reduction="none")
     total, total_grad, total_hess = loss.function(logits, targets, grad=True, hess=True, reduction="sum")
@@ -145,7 +155,7 @@ def test_reductions(loss: Loss, form: str, dtype: Any) -> None:
 @both_dtypes
 def test_weights(loss: Loss, form: str, dtype: Any) -> None:
     rng = np.random.default_rng(4)
-    logits = make_logits(rng, 30, 5, dtype)
+    logits = make_inputs(loss, rng, 30, 5, dtype)
     targets = make_targets(rng, form, loss, 30, 5, dtype)
     rows, rows_grad, rows_hess = loss.function(logits, targets, grad=True, hess=True, reduction="none")
     weights = rng.choice([0.0, 0.5, 1.0, 3.25], 30)
@@ -178,7 +188,7 @@ def test_weights(loss: Loss, form: str, dtype: Any) -> None:
 @both_dtypes
 def test_no_row_counts(loss: Loss, form: str, dtype: Any) -> None:
     rng = np.random.default_rng(5)
-    logits = make_logits(rng, 7, 40, dtype)
+    logits = make_inputs(loss, rng, 7, 40, dtype)
     targets = make_targets(rng, form, loss, 7, 40, dtype)
     for reduction in ("mean", "sum"):
         value, grad, hess = loss.function(
@@ -194,7 +204,7 @@ def test_no_row_counts(loss: Loss, form: str, dtype: Any) -> None:
 def test_ignore_index(loss: Loss, dtype: Any) -> None:
     rng = np.random.default_rng(6)
     for classes in (4, 40):
-        logits = make_logits(rng, 20, classes, dtype)
+        logits = make_inputs(loss, rng, 20, classes, dtype)
         labels = rng.integers(0, classes, 20)
         weights = rng.random(20)
         away = rng.random(20) < 0.4
@@ -232,8 +242,9 @@ def test_ignore_index(loss: Loss, dtype: Any) -> None:
 def test_smoothing_mixes_with_uniform_over_what_is_not_masked(loss: Loss, dtype: Any, smoothing: float) -> None:
     rng = np.random.default_rng(7)
     for classes in (3, 10, 33, 100):
-        logits = make_logits(rng, 12, classes, dtype)
-        logits[5, 2] = -np.inf
+        logits = make_inputs(loss, rng, 12, classes, dtype)
+        if loss.takes == "logits":
+            logits[5, 2] = -np.inf
         labels = rng.integers(0, 2, 12)
         open_classes = np.isfinite(logits)
         mixed = (1 - smoothing) * oracle.one_hot(labels, classes) + smoothing * open_classes / open_classes.sum(

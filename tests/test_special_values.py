@@ -12,7 +12,7 @@ import scipy.sparse
 
 import fastxent as fx
 import oracle
-from losses import Loss, both_dtypes, class_losses, every_form, make_logits, make_targets, same_bits
+from losses import Loss, both_dtypes, class_losses, every_form, make_inputs, make_logits, make_targets, same_bits
 
 LENGTHS = (2, 3, 7, 10, 16, 31, 32, 33, 40, 64, 100, 200)
 INF, NAN = np.inf, np.nan
@@ -50,7 +50,7 @@ def approximately(actual: Any, wanted: Any) -> None:
 def test_nan_at_every_position_stays_in_its_row(loss: Loss, form: str, dtype: Any, classes: int, isa: str) -> None:
     rng = np.random.default_rng(classes)
     n = 2 * classes
-    clean = make_logits(rng, n, classes, dtype)
+    clean = make_inputs(loss, rng, n, classes, dtype)
     targets = make_targets(rng, form, loss, n, classes, dtype)
     for nan in NANS[dtype]:
         logits = clean.copy()
@@ -104,7 +104,7 @@ def test_nan_beside_infinities(dtype: Any, companion: float, classes: int, isa: 
 def test_rows_that_do_not_count_may_hold_anything(loss: Loss, form: str, dtype: Any, isa: str) -> None:
     rng = np.random.default_rng(0)
     for classes in (2, 10, 50):
-        logits = make_logits(rng, 8, classes, dtype)
+        logits = make_inputs(loss, rng, 8, classes, dtype)
         targets = make_targets(rng, form, loss, 8, classes, dtype)
         weights = np.array([1.0, 0.0, 2.0, 0.0, 0.5, 0.0, 0.0, 3.0])
         clean = loss.function(logits, targets, sample_weight=weights, grad=True, hess=True)
@@ -119,7 +119,7 @@ def test_rows_that_do_not_count_may_hold_anything(loss: Loss, form: str, dtype: 
 @both_dtypes
 def test_ignored_rows_may_hold_anything(loss: Loss, dtype: Any, isa: str) -> None:
     for classes in (2, 10, 50):
-        logits = make_logits(np.random.default_rng(0), 4, classes, dtype)
+        logits = make_inputs(loss, np.random.default_rng(0), 4, classes, dtype)
         logits[1], logits[3] = NAN, INF
         value, grad, hess = loss.function(logits, [0, -1, 1, -1], ignore_index=-1, grad=True, hess=True)
         exact = loss.oracle(logits[::2], np.array([0, 1]))
@@ -306,7 +306,7 @@ def test_the_mean_does_not_depend_on_the_size_of_the_weights(
 ) -> None:
     rng = np.random.default_rng(6)
     for classes in (3, 40):
-        logits = make_logits(rng, 4, classes, dtype)
+        logits = make_inputs(loss, rng, 4, classes, dtype)
         targets = make_targets(rng, form, loss, 4, classes, dtype)
         plain = loss.function(logits, targets, grad=True, hess=True)
         weighted = loss.function(logits, targets, sample_weight=np.full(4, weight), grad=True, hess=True)

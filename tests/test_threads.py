@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import fastxent as fx
-from losses import Loss, every_loss, make_logits, make_targets, same_bits
+from losses import Loss, every_loss, make_inputs, make_logits, make_targets, same_bits
 from subprocesses import output, run
 
 needs_openmp = pytest.mark.skipif(not fx.info()["openmp"], reason="a serial build")
@@ -25,9 +25,13 @@ import numpy as np
 import fastxent as fx
 x = np.random.default_rng(0).standard_normal((4000, 100)).astype(np.float32)
 y = np.random.default_rng(1).integers(0, 100, 4000)
+p = np.tanh(x) ** 2
 def compute(n_threads=None):
     loss, grad = fx.softmax_cross_entropy(x, y, grad=True, n_threads=n_threads)
     sigmoid, slope = fx.sigmoid_cross_entropy(x, x > 0, grad=True, n_threads=n_threads)
+    binary, step = fx.binary_cross_entropy(p, x > 0, grad=True, n_threads=n_threads)
+    of_classes, rise = fx.categorical_cross_entropy(p, y, grad=True, normalize=True, n_threads=n_threads)
+    sigmoid, slope = sigmoid + binary + of_classes, np.stack([slope, step, rise])
     return loss, sigmoid, grad.tobytes() + slope.tobytes() + fx.logsumexp(x, axis=1, n_threads=n_threads).tobytes()
 expected = compute(n_threads=1)
 assert compute(n_threads=2) == expected
@@ -223,7 +227,7 @@ def test_calls_from_many_python_threads(loss: Loss) -> None:
     cases = []
     for i in range(12):
         shape = ((2000, 11), (300, 150), (40, 7))[i % 3]
-        logits = make_logits(rng, *shape, (np.float32, np.float64)[i % 2])
+        logits = make_inputs(loss, rng, *shape, (np.float32, np.float64)[i % 2])
         cases.append((logits, make_targets(rng, loss.forms[i % 3], loss, *shape, logits.dtype)))
     wanted = [loss.function(*case, grad=True, n_threads=1) for case in cases]
 

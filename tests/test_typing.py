@@ -11,7 +11,7 @@ import fastxent as fx
 def test_the_package_is_typed() -> None:
     files = resources.files(fx)
     assert files.joinpath("py.typed").is_file()
-    for name in ("_kernels", "_softmax", "_sigmoid"):
+    for name in ("_kernels", "_softmax", "_sigmoid", "_probability"):
         assert importlib.util.find_spec(f"fastxent.{name}") is not None
         assert files.joinpath(f"{name}.pyi").is_file(), f"{name} has no stub"
 

@@ -110,6 +110,22 @@ static void f64_check_log1p(const fx_f64_kernels *ours, const fx_f64_kernels *sc
     }
 }
 
+static void f64_check_log(const fx_f64_kernels *ours, const fx_f64_kernels *scalar) {
+    static double rest[2][SIZE], got[SIZE], wanted[SIZE];
+    for (int i = 0; i < LENGTHS; ++i) {
+        ptrdiff_t n = length_of(i);
+        double *x = f64_draw_probabilities(n);
+        if (pick(2)) x[pick(n)] = pick(2) ? NAN : 1e300;
+        f64_clear(got, wanted);
+        f64_clear(rest[0], rest[1]);
+        ours->log(x, got, rest[0], n);
+        scalar->log(x, wanted, rest[1], n);
+        f64_compare_all("", n, got, wanted);
+        for (ptrdiff_t j = 0; j < SIZE; ++j)
+            if (isfinite(wanted[j])) f64_compare("rest", n, rest[0][j], rest[1][j], wanted[j]);
+    }
+}
+
 static void f64_check_sum(const fx_f64_kernels *ours, const fx_f64_kernels *scalar) {
     static double x[SIZE];
     for (int i = 0; i < LENGTHS; ++i) {

@@ -462,3 +462,206 @@ static void NAME(check_sigmoid_loss)(const KERNELS *ours, const KERNELS *scalar)
                           options.gamma == 0.0 ? 0.0 : 7.0 * options.scale);
     }
 }
+
+/* ---- probabilities ------------------------------------------------------------------------------------- */
+
+/* Probabilities of all sizes, some 0 and 1, next to 1, below the normal numbers. */
+static REAL NAME(probability)(void) {
+    static const double specials[] = {0.0, 1.0, 0.5, 0.25, 0.75, 1e-310, 1e-44};
+    switch (pick(6)) {
+        case 0:
+            return (REAL)specials[pick(7)];
+        case 1:
+            return (REAL)exp(-uniform() * 100.0);
+        case 2:
+            return 1 - (REAL)exp(-uniform() * 15.0);
+        default:
+            return (REAL)uniform();
+    }
+}
+
+static REAL *NAME(draw_probabilities)(ptrdiff_t n) {
+    NAME(scores) *at = &NAME(at);
+    at->n = n;
+    at->shift = pick(4);
+    for (ptrdiff_t j = 0; j < n; ++j) at->x[at->shift + j] = NAME(probability)();
+    return at->x + at->shift;
+}
+
+static REAL *NAME(draw_targets)(ptrdiff_t n) {
+    static REAL y[SIZE];
+    memset(y, 0, sizeof y);
+    int density = 1 + (int)pick(20);
+    for (ptrdiff_t j = 0; j < n; ++j)
+        if (pick(density) == 0) y[j] = (REAL)uniform();
+    return y;
+}
+
+static void NAME(check_binary_loss)(const KERNELS *ours, const KERNELS *scalar) {
+    static REAL y[SIZE], weight[SIZE], loss[2][SIZE], grad[2][SIZE], hess[2][SIZE];
+    static double positive[SIZE];
+    for (int i = 0; i < 8 * LENGTHS; ++i) {
+        ptrdiff_t n = length_of(i / 8), outside[2] = {0, 0};
+        REAL *p = NAME(draw_probabilities)(n);
+        int hard = (int)pick(3), weighted = (int)pick(2), wanted = (int)pick(8), each = (int)pick(3) == 0;
+        fx_binary options = {
+            .scale = pick(4) ? 1.0 : 1e-5,
+            .smoothing = pick(3) ? 0.0 : 0.1,
+            .pos_weight = pick(2) ? 1.0 : 3.5,
+            .low = pick(3) ? 0.0 : 0x1p-10,
+        };
+        options.at_low = -log(options.low);
+        options.at_high = -log1p(-options.low);
+        double sums[2];
+        for (ptrdiff_t j = 0; j < n; ++j) {
+            y[j] = hard ? (REAL)pick(2) : (REAL)uniform();
+            weight[j] = pick(5) ? (REAL)(uniform() * 2.0) : 0;
+            positive[j] = uniform() * 4.0;
+        }
+        if (pick(6) == 0) y[pick(n)] = pick(2) ? (REAL)-0.25 : NAN;
+        if (pick(6) == 0) p[pick(n)] = NAN;
+        if (pick(6) == 0) p[pick(n)] = pick(2) ? (REAL)-0.25 : (REAL)1.5;
+        NAME(clear)(loss[0], loss[1]);
+        NAME(clear)(grad[0], grad[1]);
+        NAME(clear)(hess[0], hess[1]);
+        for (int k = 0; k < 2; ++k)
+            sums[k] = (k ? scalar : ours)
+                          ->binary_loss(p, y, n, &options, each ? positive : NULL, weighted ? weight : NULL,
+                                        wanted & 1 ? loss[k] : NULL, wanted & 2 ? grad[k] : NULL,
+                                        wanted & 4 ? hess[k] : NULL, &outside[k]);
+        must_equal("refused", n, (double)outside[0], (double)outside[1]);
+        if (outside[1]) continue;
+        NAME(compare)("sum", n, sums[0], sums[1], 0.0);
+        NAME(compare_all)("loss", n, loss[0], loss[1]);
+        NAME(compare_all)("curvature", n, hess[0], hess[1]);
+        /* Two terms are subtracted, of which none is larger than one with both weights. */
+        for (ptrdiff_t j = 0; j < SIZE; ++j) {
+            double size = j < n && !hard && isfinite(wanted & 2 ? (double)grad[1][j] : 0.0)
+                              ? 8.0 * options.scale / (double)fmin(p[j], 1 - p[j])
+                              : 0.0;
+            NAME(compare)("gradient", n, (double)grad[0][j], (double)grad[1][j],
+                          hard && options.smoothing == 0.0 ? 0.0 : size);
+        }
+    }
+}
+
+static void NAME(check_count_outside)(const KERNELS *ours, const KERNELS *scalar) {
+    static const double strange[] = {NAN, -1e-30, 1.5, INFINITY, -INFINITY, -0.0};
+    for (int i = 0; i < 4 * LENGTHS; ++i) {
+        ptrdiff_t n = length_of(i / 4), nans[2] = {0, 0};
+        REAL *p = NAME(draw_probabilities)(n);
+        for (ptrdiff_t j = pick(4); j > 0; --j) p[pick(n)] = (REAL)strange[pick(6)];
+        must_equal("count", n, (double)ours->count_outside(p, n, 1.0, &nans[0]),
+                   (double)scalar->count_outside(p, n, 1.0, &nans[1]));
+        must_equal("NaNs", n, (double)nans[0], (double)nans[1]);
+    }
+}
+
+static void NAME(check_row_sum)(const KERNELS *ours, const KERNELS *scalar) {
+    for (int i = 0; i < LENGTHS; ++i) {
+        ptrdiff_t n = length_of(i);
+        double rest[2];
+        REAL *p = NAME(draw_probabilities)(n);
+        if (pick(8) == 0) p[pick(n)] = NAN;
+        NAME(compare)("", n, ours->row_sum(p, n, &rest[0]), scalar->row_sum(p, n, &rest[1]), 0.0);
+    }
+}
+
+static void NAME(check_row_fill)(const KERNELS *ours, const KERNELS *scalar) {
+    REAL *out[] = {NAME(got).out, NAME(wanted).out};
+    for (int i = 0; i < LENGTHS; ++i) {
+        ptrdiff_t n = length_of(i), shift = pick(4);
+        NAME(clear)(out[0], out[1]);
+        ours->row_fill(out[0] + shift, n, 0.1);
+        scalar->row_fill(out[1] + shift, n, 0.1);
+        NAME(compare_all)("", n, out[0], out[1]);
+    }
+}
+
+static void NAME(check_row_mass)(const KERNELS *ours, const KERNELS *scalar) {
+    static const double refused[] = {-0.5, NAN, INFINITY};
+    for (int i = 0; i < 4 * LENGTHS; ++i) {
+        ptrdiff_t n = length_of(i / 4);
+        REAL *y = NAME(draw_targets)(n);
+        fx_mass got, wanted;
+        if (pick(6) == 0) y[pick(n)] = (REAL)refused[pick(3)];
+        ours->row_mass(y, n, &got);
+        scalar->row_mass(y, n, &wanted);
+        must_equal("refused", n, got.refused, wanted.refused);
+        if (wanted.refused) continue;
+        must_equal("count", n, (double)got.count, (double)wanted.count);
+        if (wanted.count == 1) must_equal("last", n, (double)got.last, (double)wanted.last);
+        NAME(compare)("sum", n, got.sum, wanted.sum, 0.0);
+    }
+}
+
+/* A row of positive probabilities, to be divided by their sum or not. */
+static fx_simplex NAME(draw_simplex)(REAL *p, ptrdiff_t n) {
+    fx_simplex of = {.half = INFINITY, .high = INFINITY, .at_low = INFINITY};
+    double total = 0.0;
+    int power;
+    if (pick(2)) {
+        for (ptrdiff_t j = 0; j < n; ++j) total += (double)(p[j] += (REAL)1e-3);
+        if (pick(3) == 0) total += (double)(p[pick(n)] = (REAL)total);
+        frexp(total, &power);
+        of.shift = power - 1;
+        of.log_total = log(ldexp(total, 1 - power));
+        of.half = 0.5 * total;
+    }
+    if (pick(3) == 0) {
+        of.low = 0x1p-7;
+        of.high = 1.0 - of.low;
+        of.at_low = -log(of.low);
+        of.at_high = -log1p(-of.low);
+        if (total > 0.0) {
+            of.low *= total;
+            of.high *= total;
+        }
+    }
+    return of;
+}
+
+static void NAME(check_row_surprisal)(const KERNELS *ours, const KERNELS *scalar) {
+    for (int i = 0; i < 8 * LENGTHS; ++i) {
+        ptrdiff_t n = length_of(i / 8);
+        REAL *p = NAME(draw_probabilities)(n), *y = pick(2) ? NAME(draw_targets)(n) : NULL;
+        int evenly = !y || pick(2);
+        fx_simplex of = NAME(draw_simplex)(p, n);
+        fx_surprisal got, wanted;
+        ours->row_surprisal(p, y, n, evenly, &of, &got);
+        scalar->row_surprisal(p, y, n, evenly, &of, &wanted);
+        must_equal("top", n, (double)got.top, (double)wanted.top);
+        must_equal("count", n, (double)got.inside_count, (double)wanted.inside_count);
+        NAME(compare)("sum", n, got.sum, wanted.sum, 0.0);
+        NAME(compare)("even", n, got.even, wanted.even, 0.0);
+        NAME(compare)("inside", n, got.inside, wanted.inside, 0.0);
+    }
+}
+
+static void NAME(check_row_slope)(const KERNELS *ours, const KERNELS *scalar) {
+    REAL *grad[] = {NAME(got).out, NAME(wanted).out};
+    static REAL hess[2][SIZE];
+    for (int i = 0; i < 8 * LENGTHS; ++i) {
+        ptrdiff_t n = length_of(i / 8);
+        REAL *p = NAME(draw_probabilities)(n), *y = pick(2) ? NAME(draw_targets)(n) : NULL;
+        int wanted = (int)pick(4);
+        fx_slope of = {.kept = uniform(), .mixed = pick(2) ? 0.0 : 0.1, .high = INFINITY};
+        if (pick(2)) {
+            of.offset = uniform();
+            of.bend = uniform();
+            of.shift = (double)-pick(40);
+        }
+        if (pick(3) == 0) {
+            of.low = 0x1p-7;
+            of.high = 1.0 - of.low;
+        }
+        NAME(clear)(grad[0], grad[1]);
+        NAME(clear)(hess[0], hess[1]);
+        for (int k = 0; k < 2; ++k)
+            (k ? scalar : ours)->row_slope(p, y, n, &of, wanted & 1 ? grad[k] : NULL, wanted & 2 ? hess[k] : NULL);
+        for (ptrdiff_t j = 0; j < SIZE; ++j) {
+            NAME(compare)("gradient", n, (double)grad[0][j], (double)grad[1][j], ldexp(of.offset, -(int)of.shift));
+            NAME(compare)("curvature", n, (double)hess[0][j], (double)hess[1][j], ldexp(of.bend, -2 * (int)of.shift));
+        }
+    }
+}
