@@ -1,9 +1,9 @@
 # Heads: a loss of the softmax family as a function of nll = -log p of one class. What it returns: its value, and its
 # first and second derivative by nll. With targets y the loss of a row is sum_i y_i f(nll_i).
 #
-# A head is plain arithmetic on what it is given, in double for floats and in long double for doubles: nll, p, 1 - p, and
-# for the head that asks for it (`raised`) a power (p or 1 - p to the power of the parameter) and 1 - power. All of these
-# are exact to the precision of the type even where p is nearly 1, and none of them is computed here.
+# A head is plain arithmetic on what it is given, in double for floats and in long double for doubles: nll, p, 1 - p,
+# and for the head that asks for it (`raised`) a power (p or 1 - p to the power of the parameter) and 1 - power. All of
+# these are exact to the precision of the type even where p is nearly 1, and none of them is computed here.
 
 from libc.math cimport INFINITY
 

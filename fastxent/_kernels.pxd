@@ -132,9 +132,10 @@ cdef extern from "kernels.h" nogil:
         void (*rows_expsum)(const double *, const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, double *, Py_ssize_t,
                             const fx_rows *) noexcept nogil
         void (*rows_transform)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const fx_transform *, const double *,
-                               const double *, const uint8_t *, Py_ssize_t, double *, double *, double *, double *, double *,
-                               double *) noexcept nogil
-        void (*row_moments)(const double *, const double *, Py_ssize_t, double, double, double *, double *) noexcept nogil
+                               const double *, const uint8_t *, Py_ssize_t, double *, double *, double *, double *,
+                               double *, double *) noexcept nogil
+        void (*row_moments)(const double *, const double *, Py_ssize_t, double, double, double *,
+                            double *) noexcept nogil
         void (*rows_scale)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *,
                            const double *, double *, Py_ssize_t) noexcept nogil
         void (*rows_curvature)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *,
@@ -206,9 +207,11 @@ cdef inline void rows_transform(Table k, const real *x, Py_ssize_t stride, Py_ss
                                 const uint8_t *left_out, Py_ssize_t left_out_stride, real *high, real *low,
                                 real *slope, real *bend, double *max, double *max_low) noexcept nogil:
     if real is float:
-        k.f32.rows_transform(x, stride, rows, n, by, bias, bias_low, left_out, left_out_stride, high, low, slope, bend, max, max_low)
+        k.f32.rows_transform(x, stride, rows, n, by, bias, bias_low, left_out, left_out_stride, high, low, slope, bend,
+                             max, max_low)
     else:
-        k.f64.rows_transform(x, stride, rows, n, by, bias, bias_low, left_out, left_out_stride, high, low, slope, bend, max, max_low)
+        k.f64.rows_transform(x, stride, rows, n, by, bias, bias_low, left_out, left_out_stride, high, low, slope, bend,
+                             max, max_low)
 
 
 cdef inline void row_moments(Table k, const real *x, const real *low, Py_ssize_t n, double max, double max_low,

@@ -22,7 +22,7 @@ from cython.parallel cimport prange, threadid
 from libc.math cimport INFINITY, exp, expm1, fabs, isfinite, pow, sqrt
 from libc.stdint cimport uint8_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy
 
 cimport numpy as cnp
 import numpy as np
@@ -31,8 +31,8 @@ from fastxent._arrays cimport (UINT64, Integers, Rows, direct_rows, integers_of,
                                rows_of, write_rows)
 from fastxent._heads cimport NOT_P, P, Head, extended, head_of, wide
 from fastxent._kernels cimport (FX_FEW, Table, active, fx_rows, fx_target, fx_transform, real, row_chain, row_dot,
-                                row_moments, row_product, row_refused, row_subtract, row_target, rows_curvature, rows_expsum,
-                                rows_scale, rows_transform, share, threads_for)
+                                row_moments, row_product, row_refused, row_subtract, row_target, rows_curvature,
+                                rows_expsum, rows_scale, rows_transform, share, threads_for)
 from fastxent._rows cimport add3, align, block_size, chunk_rows, summed_rows
 
 cdef extern from "<math.h>" nogil:
@@ -531,7 +531,7 @@ cdef Sums spread(const Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row, const 
 cdef inline void figure_plain(const Call *c, Scratch *s, Py_ssize_t i, double weight) noexcept nogil:
     """Cross-entropy with a hard target, and nothing else."""
     cdef double scale = weight * c.scale, others = (s.stats.ties[i] - 1.0) + s.stats.others[i]
-    cdef double total = s.stats.ties[i] + s.stats.others[i], inverse
+    cdef double total = s.stats.ties[i] + s.stats.others[i]
     s.loss[i] = weight * (s.mass[i] * add3(s.margin[i], s.log_total[i], s.stats.rest[i]))
     s.factor[i] = scale * s.mass[i] / s.stats.stored[i]
     s.at_label[i] = -scale * s.mass[i] * (((s.stats.ties[i] - s.exp_margin[i]) + s.stats.others[i]) / total)
@@ -573,12 +573,12 @@ cdef inline wide square_root(wide x) noexcept nogil:
 
 cdef void figure(Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row, double weight, const real *x, const real *low,
                  wide *like) noexcept nogil:
-    """Any loss, target and option; in long double for doubles, since there are too many terms for two ulps in double."""
+    """Any loss, target and option; for doubles in long double, since there are too many terms for two ulps."""
     cdef wide inverse_temperature = <wide>c.transform.scale + c.transform.scale_rest
     cdef wide scale = <wide>weight * c.scale * inverse_temperature
     cdef wide curve_scale = scale * inverse_temperature
     cdef wide log_total = <wide>log_of_total(c, s, i)
-    cdef wide smoothing = c.smoothing, kept = 1 - smoothing, mixed = 0, share = 0
+    cdef wide smoothing = c.smoothing, kept = 1 - smoothing, mixed = 0, margins = 0
     cdef wide margin = <wide>s.margin[i] + s.margin_rest[i], mass = s.mass[i], p = 0, not_p = 0
     cdef wide value, slope, bend, moment, label_bend = 0, log_partition, z, root
     cdef wide at[3]
@@ -613,9 +613,9 @@ cdef void figure(Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row, double weigh
         at[1] = slope
         if smoothing != 0:
             mixed = smoothing / s.stats.classes[i]
-            share = <wide>s.stats.margins[i] + s.stats.margins_rest[i]
-            value += smoothing * log_total + mixed * share
-            moment += mixed * share
+            margins = <wide>s.stats.margins[i] + s.stats.margins_rest[i]
+            value += smoothing * log_total + mixed * margins
+            moment += mixed * margins
             slope += smoothing
             s.offset[i] = <double>(-scale * mixed)
     log_partition = <wide>log_sum(s, i)
@@ -635,7 +635,7 @@ cdef void figure(Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row, double weigh
     s.factor[i] = <double>(scale * slope / (<wide>s.stats.stored[i] + s.stats.stored_rest[i]))
     if c.temperature != NULL:
         c.temperature[row] = <double>(scale * (slope * s.moment[i] - moment
-                                                - (z * (log_partition - log_total) if z != 0 else 0)))
+                                               - (z * (log_partition - log_total) if z != 0 else 0)))
     if c.has_hess or c.has_vector:
         s.slope[i] = <double>slope
         s.bend[i] = <double>bend
@@ -1011,7 +1011,7 @@ cdef double total_weight(const Call *c) noexcept nogil:
 
 
 cdef extended class_weight_of(const Call *c, Py_ssize_t row, const double *class_weights, const real *high,
-                            const real *low, real *room) noexcept nogil:
+                              const real *low, real *room) noexcept nogil:
     """The sum of a row's targets, each times its class's weight."""
     cdef Py_ssize_t entry
     cdef long long label
@@ -1180,8 +1180,8 @@ def loss(cnp.ndarray scores, labels, dense, sparse, weights, str head, double pa
     """The checked call: exactly one of `labels`, `dense`, `sparse` is given, arrays are (rows, n) or
     (outer, inner, n), `sparse` is (indptr, indices, values), `weights` are float64, `grad` and `hess` arrays
     to fill or None; with a `vector`, `grad` takes the product of the Hessian and it. `transform` is None or
-    (1 / temperature, what that rounds off, soft cap or 0, float64 bias or None, mask or None); `temperature` an array to
-    fill with each row's derivative or None. Returns a float, or with "none" an array; None if dense targets or a mask
+    (1 / temperature, what that rounds off, soft cap or 0, float64 bias or None, mask or None); `temperature` an array
+    to fill with each row's derivative or None. Returns a float, or with "none" an array; None if dense targets or a mask
     must be refused."""
     cdef Call c
     cdef bint single = cnp.PyArray_ITEMSIZE(scores) != 8

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 
-def special(wanted: str, scores: np.ndarray, out: np.ndarray | None, n_threads: int | None) -> np.ndarray | None: ...
+def special(wanted: str, scores: np.ndarray, out: np.ndarray | None, n_threads: int | None) -> Any: ...

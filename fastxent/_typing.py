@@ -32,8 +32,14 @@ class SoftmaxOptions(TypedDict, total=False):
 
     axis: int
     sample_weight: Any
+    class_weight: Any
     label_smoothing: float
     ignore_index: int | None
+    class_mask: Any
+    temperature: float
+    softcap: float | None
+    logit_bias: Any
+    z_loss: float
     n_threads: int | None
 
 

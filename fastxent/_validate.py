@@ -283,8 +283,7 @@ def check_mask(mask: np.ndarray, targets: Targets, ignore_index: int | None, row
     inner = mask.shape[-2]
     for first in range(0, math.prod(mask.shape[:-1]), 4096):
         block = _some_rows(mask, inner, first)
-        empty = block[:, :16].all(axis=1)
-        empty[empty] = block[empty].all(axis=1)
+        empty = np.asarray(block.all(axis=1))
         if empty.any():
             row = _row_name(first + int(np.argmax(empty)), rows)
             raise ValueError(f"class_mask leaves row {row} no class: unmask one, or drop the row")
@@ -337,6 +336,8 @@ def _targets_in(
     column = sparse.indices[start:stop]
     wrong = block[at, column] & (sparse.values[start:stop] != 0)
     return at[wrong], column[wrong]
+
+
 def factors(name: str, value: Any, shape: tuple[int, ...], low: float, high: float) -> float | np.ndarray:
     """A finite number in [low, high], or float64 ones along the last axis of `shape`."""
     if type(value) is float and low <= value <= high and value < math.inf:

@@ -106,6 +106,19 @@ def softmax_cross_entropy(
     reduction: Literal["none"],
     **options: Unpack[SoftmaxOptions],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
+
+
+@overload
+def softmax_cross_entropy(
+    logits: Any,
+    targets: Any,
+    *,
+    grad: bool | np.ndarray = False,
+    hess: bool | np.ndarray = False,
+    reduction: str = "mean",
+    temperature_grad: Literal[True],
+    **options: Unpack[SoftmaxOptions],
+) -> tuple[Any, ...]: ...
 def softmax_cross_entropy(
     logits: Any,
     targets: Any,
@@ -161,8 +174,8 @@ def softmax_cross_entropy(
     ignore_index : int, optional
         Rows with this label do not count: loss and gradient 0.
     class_mask : array_like of bool, shape (C,) or that of the logits, optional
-        Classes left out of the softmax where True, whatever their score: probability and gradient 0. A target may not be
-        among them, and every row must keep a class.
+        Classes left out of the softmax where True, whatever their score: probability and gradient 0. A target may not
+        be among them, and every row must keep a class.
     temperature : float above 0, default 1
         What scores are divided by, last of all: ``z = (softcap tanh(logits / softcap) + logit_bias) / temperature``.
     temperature_grad : bool, default False
@@ -191,8 +204,9 @@ def softmax_cross_entropy(
         Labels that are not integers; arrays of objects, complex numbers, dates; masked arrays; buffers of another
         dtype.
     ValueError
-        A label out of range or at a masked class; a negative or non-finite target or weight; a single class; shapes that
-        do not match; an option outside its domain; malformed CSR; a buffer that is read-only or overlaps an input. Nothing has been written then.
+        A label out of range or at a masked class; a negative or non-finite target or weight; a single class; shapes
+        that do not match; an option outside its domain; malformed CSR; a buffer that is read-only or overlaps an input.
+        Nothing has been written then.
 
     Examples
     --------
@@ -230,6 +244,131 @@ def softmax_cross_entropy(
     )
 
 
+@overload
+def softmax_focal_loss(
+    logits: Any,
+    targets: Any,
+    *,
+    gamma: float = 2.0,
+    alpha: Any = None,
+    grad: Literal[False] = False,
+    hess: Literal[False] = False,
+    reduction: Reduced = "mean",
+    **options: Unpack[SoftmaxOptions],
+) -> float: ...
+
+
+@overload
+def softmax_focal_loss(
+    logits: Any,
+    targets: Any,
+    *,
+    gamma: float = 2.0,
+    alpha: Any = None,
+    grad: Literal[False] = False,
+    hess: Literal[False] = False,
+    reduction: Literal["none"],
+    **options: Unpack[SoftmaxOptions],
+) -> np.ndarray: ...
+
+
+@overload
+def softmax_focal_loss(
+    logits: Any,
+    targets: Any,
+    *,
+    gamma: float = 2.0,
+    alpha: Any = None,
+    grad: Asked,
+    hess: Literal[False] = False,
+    reduction: Reduced = "mean",
+    **options: Unpack[SoftmaxOptions],
+) -> tuple[float, np.ndarray]: ...
+
+
+@overload
+def softmax_focal_loss(
+    logits: Any,
+    targets: Any,
+    *,
+    gamma: float = 2.0,
+    alpha: Any = None,
+    grad: Asked,
+    hess: Literal[False] = False,
+    reduction: Literal["none"],
+    **options: Unpack[SoftmaxOptions],
+) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+@overload
+def softmax_focal_loss(
+    logits: Any,
+    targets: Any,
+    *,
+    gamma: float = 2.0,
+    alpha: Any = None,
+    grad: Literal[False] = False,
+    hess: Asked,
+    reduction: Reduced = "mean",
+    **options: Unpack[SoftmaxOptions],
+) -> tuple[float, np.ndarray]: ...
+
+
+@overload
+def softmax_focal_loss(
+    logits: Any,
+    targets: Any,
+    *,
+    gamma: float = 2.0,
+    alpha: Any = None,
+    grad: Literal[False] = False,
+    hess: Asked,
+    reduction: Literal["none"],
+    **options: Unpack[SoftmaxOptions],
+) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+@overload
+def softmax_focal_loss(
+    logits: Any,
+    targets: Any,
+    *,
+    gamma: float = 2.0,
+    alpha: Any = None,
+    grad: Asked,
+    hess: Asked,
+    reduction: Reduced = "mean",
+    **options: Unpack[SoftmaxOptions],
+) -> tuple[float, np.ndarray, np.ndarray]: ...
+
+
+@overload
+def softmax_focal_loss(
+    logits: Any,
+    targets: Any,
+    *,
+    gamma: float = 2.0,
+    alpha: Any = None,
+    grad: Asked,
+    hess: Asked,
+    reduction: Literal["none"],
+    **options: Unpack[SoftmaxOptions],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
+
+
+@overload
+def softmax_focal_loss(
+    logits: Any,
+    targets: Any,
+    *,
+    gamma: float = 2.0,
+    alpha: Any = None,
+    grad: bool | np.ndarray = False,
+    hess: bool | np.ndarray = False,
+    reduction: str = "mean",
+    temperature_grad: Literal[True],
+    **options: Unpack[SoftmaxOptions],
+) -> tuple[Any, ...]: ...
 def softmax_focal_loss(
     logits: Any,
     targets: Any,
@@ -253,8 +392,8 @@ def softmax_focal_loss(
     gamma : float, at least 0, default 2
         How much is played down what is already likely; 0 is cross-entropy.
     alpha : float or array_like of shape (C,), optional
-        Factor of the targets' terms, for all classes or each, at least 0; unlike `class_weight` it does not count in the
-        divisor of "mean".
+        Factor of the targets' terms, for all classes or each, at least 0; unlike `class_weight` it does not count in
+        the divisor of "mean".
     **options
         ``grad``, ``hess``, ``reduction`` and all other options of `softmax_cross_entropy`, with the same meaning.
 
@@ -287,6 +426,122 @@ def softmax_focal_loss(
     return _softmax_loss(logits, targets, head="focal", parameter=exponent, alpha=alpha, **options)
 
 
+@overload
+def poly_cross_entropy(
+    logits: Any,
+    targets: Any,
+    *,
+    epsilon: float = 1.0,
+    grad: Literal[False] = False,
+    hess: Literal[False] = False,
+    reduction: Reduced = "mean",
+    **options: Unpack[SoftmaxOptions],
+) -> float: ...
+
+
+@overload
+def poly_cross_entropy(
+    logits: Any,
+    targets: Any,
+    *,
+    epsilon: float = 1.0,
+    grad: Literal[False] = False,
+    hess: Literal[False] = False,
+    reduction: Literal["none"],
+    **options: Unpack[SoftmaxOptions],
+) -> np.ndarray: ...
+
+
+@overload
+def poly_cross_entropy(
+    logits: Any,
+    targets: Any,
+    *,
+    epsilon: float = 1.0,
+    grad: Asked,
+    hess: Literal[False] = False,
+    reduction: Reduced = "mean",
+    **options: Unpack[SoftmaxOptions],
+) -> tuple[float, np.ndarray]: ...
+
+
+@overload
+def poly_cross_entropy(
+    logits: Any,
+    targets: Any,
+    *,
+    epsilon: float = 1.0,
+    grad: Asked,
+    hess: Literal[False] = False,
+    reduction: Literal["none"],
+    **options: Unpack[SoftmaxOptions],
+) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+@overload
+def poly_cross_entropy(
+    logits: Any,
+    targets: Any,
+    *,
+    epsilon: float = 1.0,
+    grad: Literal[False] = False,
+    hess: Asked,
+    reduction: Reduced = "mean",
+    **options: Unpack[SoftmaxOptions],
+) -> tuple[float, np.ndarray]: ...
+
+
+@overload
+def poly_cross_entropy(
+    logits: Any,
+    targets: Any,
+    *,
+    epsilon: float = 1.0,
+    grad: Literal[False] = False,
+    hess: Asked,
+    reduction: Literal["none"],
+    **options: Unpack[SoftmaxOptions],
+) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+@overload
+def poly_cross_entropy(
+    logits: Any,
+    targets: Any,
+    *,
+    epsilon: float = 1.0,
+    grad: Asked,
+    hess: Asked,
+    reduction: Reduced = "mean",
+    **options: Unpack[SoftmaxOptions],
+) -> tuple[float, np.ndarray, np.ndarray]: ...
+
+
+@overload
+def poly_cross_entropy(
+    logits: Any,
+    targets: Any,
+    *,
+    epsilon: float = 1.0,
+    grad: Asked,
+    hess: Asked,
+    reduction: Literal["none"],
+    **options: Unpack[SoftmaxOptions],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
+
+
+@overload
+def poly_cross_entropy(
+    logits: Any,
+    targets: Any,
+    *,
+    epsilon: float = 1.0,
+    grad: bool | np.ndarray = False,
+    hess: bool | np.ndarray = False,
+    reduction: str = "mean",
+    temperature_grad: Literal[True],
+    **options: Unpack[SoftmaxOptions],
+) -> tuple[Any, ...]: ...
 def poly_cross_entropy(logits: Any, targets: Any, *, epsilon: float = 1.0, **options: Any) -> Any:
     """Poly-1 loss of exclusive classes, from scores: cross-entropy and a multiple of the target's missing probability.
 
@@ -324,6 +579,122 @@ def poly_cross_entropy(logits: Any, targets: Any, *, epsilon: float = 1.0, **opt
     return _softmax_loss(logits, targets, head="poly", parameter=first, **options)
 
 
+@overload
+def generalized_cross_entropy(
+    logits: Any,
+    targets: Any,
+    *,
+    q: float = 0.7,
+    grad: Literal[False] = False,
+    hess: Literal[False] = False,
+    reduction: Reduced = "mean",
+    **options: Unpack[SoftmaxOptions],
+) -> float: ...
+
+
+@overload
+def generalized_cross_entropy(
+    logits: Any,
+    targets: Any,
+    *,
+    q: float = 0.7,
+    grad: Literal[False] = False,
+    hess: Literal[False] = False,
+    reduction: Literal["none"],
+    **options: Unpack[SoftmaxOptions],
+) -> np.ndarray: ...
+
+
+@overload
+def generalized_cross_entropy(
+    logits: Any,
+    targets: Any,
+    *,
+    q: float = 0.7,
+    grad: Asked,
+    hess: Literal[False] = False,
+    reduction: Reduced = "mean",
+    **options: Unpack[SoftmaxOptions],
+) -> tuple[float, np.ndarray]: ...
+
+
+@overload
+def generalized_cross_entropy(
+    logits: Any,
+    targets: Any,
+    *,
+    q: float = 0.7,
+    grad: Asked,
+    hess: Literal[False] = False,
+    reduction: Literal["none"],
+    **options: Unpack[SoftmaxOptions],
+) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+@overload
+def generalized_cross_entropy(
+    logits: Any,
+    targets: Any,
+    *,
+    q: float = 0.7,
+    grad: Literal[False] = False,
+    hess: Asked,
+    reduction: Reduced = "mean",
+    **options: Unpack[SoftmaxOptions],
+) -> tuple[float, np.ndarray]: ...
+
+
+@overload
+def generalized_cross_entropy(
+    logits: Any,
+    targets: Any,
+    *,
+    q: float = 0.7,
+    grad: Literal[False] = False,
+    hess: Asked,
+    reduction: Literal["none"],
+    **options: Unpack[SoftmaxOptions],
+) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+@overload
+def generalized_cross_entropy(
+    logits: Any,
+    targets: Any,
+    *,
+    q: float = 0.7,
+    grad: Asked,
+    hess: Asked,
+    reduction: Reduced = "mean",
+    **options: Unpack[SoftmaxOptions],
+) -> tuple[float, np.ndarray, np.ndarray]: ...
+
+
+@overload
+def generalized_cross_entropy(
+    logits: Any,
+    targets: Any,
+    *,
+    q: float = 0.7,
+    grad: Asked,
+    hess: Asked,
+    reduction: Literal["none"],
+    **options: Unpack[SoftmaxOptions],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
+
+
+@overload
+def generalized_cross_entropy(
+    logits: Any,
+    targets: Any,
+    *,
+    q: float = 0.7,
+    grad: bool | np.ndarray = False,
+    hess: bool | np.ndarray = False,
+    reduction: str = "mean",
+    temperature_grad: Literal[True],
+    **options: Unpack[SoftmaxOptions],
+) -> tuple[Any, ...]: ...
 def generalized_cross_entropy(logits: Any, targets: Any, *, q: float = 0.7, **options: Any) -> Any:
     """Generalised cross-entropy of exclusive classes, from scores: bounded, so that wrong labels count less.
 
@@ -424,7 +795,7 @@ def softmax_cross_entropy_hvp(
         raise TypeError("out is False: give an array to write into, or None for a new one")
     if v is None:
         raise TypeError("v is None: give a vector of the shape of the logits")
-    return _softmax_loss(
+    results = _softmax_loss(
         logits,
         targets,
         vector=v,
@@ -441,7 +812,9 @@ def softmax_cross_entropy_hvp(
         z_loss=z_loss,
         reduction=reduction,
         n_threads=n_threads,
-    )[1]
+    )
+    product: np.ndarray = results[1]
+    return product
 
 
 def _softmax_loss(
@@ -488,7 +861,14 @@ def _softmax_loss(
 
     mask = None if class_mask is None else _validate.mask_of(class_mask, scores, axis)
     transform = None
-    if not (type(temperature) is float and temperature == 1.0 and temperature_grad is False and softcap is None and logit_bias is None and mask is None):
+    if not (
+        type(temperature) is float
+        and temperature == 1.0
+        and temperature_grad is False
+        and softcap is None
+        and logit_bias is None
+        and mask is None
+    ):
         transform = _transform(temperature, temperature_grad, softcap, logit_bias, mask, classes)
 
     in_place = False
@@ -498,8 +878,11 @@ def _softmax_loss(
         inputs += (("targets", dense), ("sample_weight", sample_weight), ("sample_weight", weights))
         inputs += (("class_mask", mask), ("class_weight", class_weight), ("logit_bias", logit_bias), ("v", vector))
         inputs += (("alpha", alpha),)
-    # Without buffers nothing is lost if the row loop finds what must be refused.
-    if dense is not None and (inputs or class_weight is not None) and _softmax.has_bad_dense(dense, single, n_threads):
+    # Before rounding may hide it. Otherwise nothing is lost, without buffers, if the row loop finds what must be refused.
+    if dense is not None and (
+        dense.dtype != dtypes[0]
+        or ((inputs or class_weight is not None) and _softmax.has_bad_dense(dense, single, n_threads))
+    ):
         _validate.check_dense(dense, dtypes[0])
     if mask is not None and inputs and _softmax.has_masked_target(mask, *checked, ignored, n_threads):
         _validate.check_mask(mask, checked, ignored, rows)

@@ -343,8 +343,7 @@ def _softmax_loss(
     if reduction != "none":
         by_temperature, temperature_scale = by_temperature.sum(), temperature_scale.sum()
     grad, hess, scale, hess_scale = (
-        np.moveaxis(a * factor[..., None], -1, axis)
-        for a in (grad * slope, hess, scale * slope, hess_scale)
+        np.moveaxis(a * factor[..., None], -1, axis) for a in (grad * slope, hess, scale * slope, hess_scale)
     )
     if v is not None:
         product, product_scale = product * factor[..., None], product_scale * factor[..., None]

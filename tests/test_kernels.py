@@ -10,7 +10,7 @@ import pytest
 
 import fastxent as fx
 import oracle
-from losses import Loss, both_dtypes, element_losses, same_bits
+from losses import Loss, both_dtypes, same_bits, sigmoid_losses
 from subprocesses import run
 
 LENGTHS = range(201)
@@ -130,7 +130,7 @@ def test_softmax_cross_entropy(rows: int, targets: str, dtype: Any, isa: str) ->
 
 
 @pytest.mark.parametrize("options", [{}, {"pos_weight": 1.5}], ids=["plain", "pos_weight"])
-@element_losses
+@sigmoid_losses
 @both_dtypes
 def test_sigmoid(loss: Loss, options: dict[str, Any], dtype: Any, isa: str) -> None:
     rng = np.random.default_rng(0)

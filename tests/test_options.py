@@ -186,7 +186,9 @@ def test_class_mask_is_as_if_the_class_were_not_there(loss: Loss, dtype: Any, is
     assert oracle.ulp_error(grad[:, ~mask], exact.grad, exact.scale).max() <= GRAD_ULPS
     assert not grad[:, mask].any() and not hess[:, mask].any()
     by_row = np.tile(mask, (30, 1))
-    again = loss.function(logits, labels, class_mask=by_row, grad=True, hess=True, reduction="none", label_smoothing=0.1)
+    again = loss.function(
+        logits, labels, class_mask=by_row, grad=True, hess=True, reduction="none", label_smoothing=0.1
+    )
     assert all(same_bits(a, b) for a, b in zip(again, (value, grad, hess), strict=True))
 
 

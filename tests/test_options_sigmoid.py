@@ -14,7 +14,7 @@ import scipy.sparse
 import fastxent as fx
 import oracle
 from inputs import hard_rows, margins_of_the_contract
-from losses import Loss, both_dtypes, element_losses, make_logits, make_targets, same_bits
+from losses import Loss, both_dtypes, make_logits, make_targets, same_bits, sigmoid_losses
 from measured import all_of_them
 from test_accuracy import GRAD_ULPS, HESS_ULPS, LOSS_ULPS
 
@@ -37,7 +37,7 @@ def choices(loss: Loss, rows: int) -> dict[str, list[Any]]:
     return options
 
 
-@element_losses
+@sigmoid_losses
 @both_dtypes
 def test_every_pair_of_options(loss: Loss, dtype: Any, isa: str) -> None:
     logits = margins_of_the_contract(hard_rows(CLASSES, dtype, 12_000)[0])
@@ -57,7 +57,7 @@ def test_every_pair_of_options(loss: Loss, dtype: Any, isa: str) -> None:
                 check(HESS_ULPS[dtype], f"{name} hess", isa, hess, exact.hess, exact.hess_scale, inputs=logits)
 
 
-@element_losses
+@sigmoid_losses
 def test_derivatives_are_differences_of_the_loss(loss: Loss) -> None:
     """Of the library's own, in float64, for every pair of options."""
     rng = np.random.default_rng(13)
@@ -256,7 +256,7 @@ def test_factors_lift_results_above_the_smallest_normal_float(isa: str) -> None:
 # ---- factors along the last axis -----------------------------------------------------------------------------
 
 
-@element_losses
+@sigmoid_losses
 @both_dtypes
 def test_pos_weights_of_the_last_axis(loss: Loss, dtype: Any, isa: str) -> None:
     rng = np.random.default_rng(20)
@@ -284,7 +284,7 @@ def test_pos_weights_of_the_last_axis(loss: Loss, dtype: Any, isa: str) -> None:
                 assert same_bits(np.ascontiguousarray(a), b)
 
 
-@element_losses
+@sigmoid_losses
 @both_dtypes
 def test_factors_are_the_same_for_every_form_and_thread(loss: Loss, dtype: Any, isa: str) -> None:
     rng = np.random.default_rng(21)
@@ -304,7 +304,7 @@ def test_factors_are_the_same_for_every_form_and_thread(loss: Loss, dtype: Any, 
     assert same_bits(np.concatenate([half[1] for half in halves]), whole[1])
 
 
-@element_losses
+@sigmoid_losses
 def test_factors_are_not_written_to(loss: Loss) -> None:
     logits, targets = np.zeros((4, 4)), np.ones((4, 4))
     buffer = np.ones((4, 4))

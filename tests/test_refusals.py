@@ -10,7 +10,7 @@ import pytest
 import scipy.sparse
 
 import fastxent as fx
-from losses import LOSSES, Loss, class_losses, element_losses, every_loss, make_targets
+from losses import LOSSES, Loss, class_losses, every_loss, make_targets, sigmoid_losses
 
 N, C = 5, 4
 
@@ -137,7 +137,7 @@ def test_negative_integers_among_dense_targets(loss: Loss) -> None:
 
 @pytest.mark.parametrize("value", [-0.25, 1.5, np.nan, np.inf, -np.inf, 2, -1])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@element_losses
+@sigmoid_losses
 def test_sigmoid_targets_outside_zero_to_one(loss: Loss, dtype: Any, value: float) -> None:
     targets = np.full((N, C), 1, np.int8 if isinstance(value, int) else dtype)
     targets[4, 1] = value
@@ -147,7 +147,7 @@ def test_sigmoid_targets_outside_zero_to_one(loss: Loss, dtype: Any, value: floa
 
 
 @pytest.mark.parametrize("shape", [(N,), (C,), (N, 1), (1, C), (), (C, N), (N, C, 1)], ids=str)
-@element_losses
+@sigmoid_losses
 def test_sigmoid_targets_of_another_shape(loss: Loss, shape: tuple[int, ...]) -> None:
     refuse_with_buffers(
         loss, logits(), np.zeros(shape), ValueError, "targets", str(shape), str((N, C)), "never broadcast", "softmax"
@@ -210,14 +210,14 @@ def test_csr_values(loss: Loss, value: float) -> None:
         refuse_with_buffers(loss, logits(loss=loss), targets, ValueError, "targets[3, 2]", f"{value:g}", "negative")
 
 
-@element_losses
+@sigmoid_losses
 def test_sigmoid_csr_above_one(loss: Loss) -> None:
     targets = csr()
     targets.data[7] = 1.5
     refuse_with_buffers(loss, logits(), targets, ValueError, "targets", "1.5", "row 3", "[0, 1]")
 
 
-@element_losses
+@sigmoid_losses
 def test_sigmoid_csr_whose_duplicates_sum_above_one(loss: Loss) -> None:
     targets = csr()
     targets.indices[7] = 0
@@ -373,12 +373,12 @@ def test_options_out_of_range(loss: Loss) -> None:
         refuse_with_buffers(loss, logits(loss=loss), targets, error, name, shown, **{name: value})
 
 
-@element_losses
+@sigmoid_losses
 def test_infinite_pos_weight(loss: Loss) -> None:
     refuse(loss.function, logits(), np.zeros((N, C)), pos_weight=np.inf, error=ValueError, says=("pos_weight",))
 
 
-@element_losses
+@sigmoid_losses
 def test_pos_weights_of_the_last_axis(loss: Loss) -> None:
     targets = np.zeros((N, C))
     for value in (-1.0, np.nan, np.inf):

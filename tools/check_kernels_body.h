@@ -32,8 +32,8 @@ typedef struct {
 
 /* What one instruction set makes of them. */
 typedef struct {
-    double max[ROWS], max_low[ROWS], ties[ROWS], others[ROWS], rest[ROWS], stored[ROWS], stored_rest[ROWS], margins[ROWS],
-        margins_rest[ROWS], classes[ROWS];
+    double max[ROWS], max_low[ROWS], ties[ROWS], others[ROWS], rest[ROWS], stored[ROWS], stored_rest[ROWS],
+        margins[ROWS], margins_rest[ROWS], classes[ROWS];
     REAL e[FX_FEW_SIZE(ROWS, LONGEST + 3)], out[SIZE];
     const REAL *exponentials;
     ptrdiff_t e_stride;
