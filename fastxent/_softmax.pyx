@@ -185,7 +185,7 @@ cdef Py_ssize_t lay_out(const Call *c, Scratch *s, char *memory, Py_ssize_t item
     s.slope = <double *>take(&memory, figure)
     s.bend = <double *>take(&memory, figure)
     s.curve_scale = <double *>take(&memory, figure)
-    s.stats.precise = not c.linear
+    s.stats.precise = not c.linear or c.z_loss != 0.0
     if not c.paired:
         s.stats.max_low = NULL
     if not smoothed:
@@ -845,7 +845,7 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
         transform_chunk(c, s, &b, like)
     if c.has_grad or c.has_hess:
         out = place(&c.grad if c.has_grad else &c.hess, &b, <real *>s.out, n, &out_stride)
-        if n <= FX_FEW or (in_place and (c.kind != LABELS or not c.linear)) or (capped and not c.has_grad):
+        if n <= FX_FEW or (in_place and (c.kind != LABELS or s.stats.precise)) or (capped and not c.has_grad):
             b.e = s.e
         else:
             b.e = out
@@ -1181,8 +1181,8 @@ def loss(cnp.ndarray scores, labels, dense, sparse, weights, str head, double pa
     (outer, inner, n), `sparse` is (indptr, indices, values), `weights` are float64, `grad` and `hess` arrays
     to fill or None; with a `vector`, `grad` takes the product of the Hessian and it. `transform` is None or
     (1 / temperature, what that rounds off, soft cap or 0, float64 bias or None, mask or None); `temperature` an array
-    to fill with each row's derivative or None. Returns a float, or with "none" an array; None if dense targets or a mask
-    must be refused."""
+    to fill with each row's derivative or None. Returns a float, or with "none" an array; None if dense
+    targets or a mask must be refused."""
     cdef Call c
     cdef bint single = cnp.PyArray_ITEMSIZE(scores) != 8
     cdef double total

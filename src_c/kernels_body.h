@@ -271,11 +271,10 @@ static inline V OP(exp_relative)(V x, V low, const OP(reference) *to, OP(mode) m
     return OP(keep)(counts, value);
 }
 
-/* max - x - low, `low` relative to that of the maximum and counted if `paired`; and what it rounds off (double only). */
+/* max - x - low, `low` relative to that of the maximum and counted if `paired`; and what it rounds off (of floats if `paired`). */
 static inline V OP(below)(V max, V x, V low, int paired, V *rest) {
-    V value = OP(difference)(max, x, rest);
-    if (!paired) return value;
-    if (sizeof(REAL) == sizeof(float)) return OP(sub)(value, low);
+    if (!paired) return OP(difference)(max, x, rest);
+    V value = OP(two_sum)(max, OP(sub)(OP(set)(0), x), rest);
     *rest = OP(sub)(*rest, low);
     return value;
 }
@@ -346,7 +345,8 @@ static inline SUM OP(expsum_step)(SUM sum, const REAL *x, const REAL *low, REAL 
         M present = OP(ne)(score, OP(set)(-INFINITY));
         tally->present += OP(count)(present);
         V lost, below = OP(below)(to->max, score, OP(sub)(score_low, to->max_low), mode.paired, &lost);
-        tally->margins = OP(sum_add_exact)(tally->margins, OP(keep)(present, below), OP(keep)(present, lost));
+        below = OP(keep)(present, below);
+        tally->margins = OP(sum_add_both)(tally->margins, below, OP(keep)(present, lost), !mode.paired);
     }
     if (e) {
         OP(store_some)(e, mode.marked ? OP(mark_masked)(score, value) : value, k);
@@ -496,7 +496,7 @@ static inline void KERNEL(expsum_group)(const REAL *x, const REAL *low, int pair
             M unmasked = OP(ne)(score, OP(set)(-INFINITY));
             present = OP(add)(present, OP(keep)(unmasked, one));
             V lost, below = OP(below)(max, score, OP(sub)(score_low, max_low), paired, &lost);
-            margin = OP(sum_add_exact)(margin, OP(keep)(unmasked, below), OP(keep)(unmasked, lost));
+            margin = OP(sum_add_both)(margin, OP(keep)(unmasked, below), OP(keep)(unmasked, lost), !paired);
             value = OP(mark_masked)(score, value);
         }
         if (e) OP(store)(e + j * LANES, value);
