@@ -878,7 +878,7 @@ def _softmax_loss(
         inputs += (("targets", dense), ("sample_weight", sample_weight), ("sample_weight", weights))
         inputs += (("class_mask", mask), ("class_weight", class_weight), ("logit_bias", logit_bias), ("v", vector))
         inputs += (("alpha", alpha),)
-    # Before rounding may hide it. Otherwise nothing is lost, without buffers, if the row loop finds what must be refused.
+    # Before rounding may hide it. Without buffers nothing is lost if the row loop finds what must be refused.
     if dense is not None and (
         dense.dtype != dtypes[0]
         or ((inputs or class_weight is not None) and _softmax.has_bad_dense(dense, single, n_threads))

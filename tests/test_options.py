@@ -1,4 +1,4 @@
-"""Options of the softmax losses: every pair of them against the oracle, what they mean, and what they must not change."""
+"""Options of the softmax losses: every pair of them against the oracle, what they mean, what they must not change."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ LOSS_ULPS, GRAD_ULPS = 2, 4
 # The slope of a soft cap is two roundings more for a gradient in double, and the heads that raise 1 - p to a power
 # magnify what the capped scores round off (some 60 bits); README says so.
 CAPPED_ULPS = 3, 5
-# The contract does not bound curvature. The chain rule of a soft cap takes two factors more than plain Hessians do, which
-# test_accuracy holds to 4 and 6.
+# The contract does not bound curvature. The chain rule of a soft cap takes two factors more than plain Hessians do,
+# which test_accuracy holds to 5 and 6.
 HESS_ULPS = {np.float32: 6, np.float64: 8}
 PRODUCT_ULPS = {np.float32: 6, np.float64: 8}
 ROWS = 60
