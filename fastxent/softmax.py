@@ -223,24 +223,25 @@ def softmax_cross_entropy(
     Sources: Bridle, "Probabilistic interpretation of feedforward classification network outputs" (1990);
     Szegedy et al., "Rethinking the Inception architecture" (2016) for smoothing.
     """
+    # By position, which for small arrays is a tenth of the call.
     return _softmax_loss(
         logits,
         targets,
-        grad=grad,
-        hess=hess,
-        axis=axis,
-        sample_weight=sample_weight,
-        class_weight=class_weight,
-        label_smoothing=label_smoothing,
-        ignore_index=ignore_index,
-        class_mask=class_mask,
-        temperature=temperature,
-        temperature_grad=temperature_grad,
-        softcap=softcap,
-        logit_bias=logit_bias,
-        z_loss=z_loss,
-        reduction=reduction,
-        n_threads=n_threads,
+        grad,
+        hess,
+        axis,
+        sample_weight,
+        class_weight,
+        label_smoothing,
+        ignore_index,
+        class_mask,
+        temperature,
+        temperature_grad,
+        softcap,
+        logit_bias,
+        z_loss,
+        reduction,
+        n_threads,
     )
 
 
@@ -820,11 +821,6 @@ def softmax_cross_entropy_hvp(
 def _softmax_loss(
     logits: Any,
     targets: Any,
-    *,
-    head: str = "cross_entropy",
-    parameter: float = 0.0,
-    alpha: Any = None,
-    vector: Any = None,
     grad: Any = False,
     hess: Any = False,
     axis: Any = -1,
@@ -840,6 +836,10 @@ def _softmax_loss(
     z_loss: Any = 0.0,
     reduction: Any = "mean",
     n_threads: Any = None,
+    head: str = "cross_entropy",
+    parameter: float = 0.0,
+    alpha: Any = None,
+    vector: Any = None,
 ) -> Any:
     """Check, allocate, run the row loop, put the results together."""
     scores = _validate.float_array("logits", logits)
@@ -877,7 +877,7 @@ def _softmax_loss(
         inputs = (("logits", scores), ("logits", logits), ("targets", targets), ("targets", labels))
         inputs += (("targets", dense), ("sample_weight", sample_weight), ("sample_weight", weights))
         inputs += (("class_mask", mask), ("class_weight", class_weight), ("logit_bias", logit_bias), ("v", vector))
-        inputs += (("alpha", alpha),)
+        inputs = tuple(pair for pair in (*inputs, ("alpha", alpha)) if pair[1] is not None)
     # Before rounding may hide it. Without buffers nothing is lost if the row loop finds what must be refused.
     if dense is not None and (
         dense.dtype != dtypes[0]
@@ -936,14 +936,18 @@ def _softmax_loss(
         loss = loss.reshape(rows)
     if grad_out is None and hess_out is None and derivative is None:
         return loss
-    results = [loss]
-    for out, out_rows in ((grad_out, grad_rows), (hess_out, hess_rows)):
-        if out is not None:
-            _validate.put_back(out, out_rows, axis)
-            results.append(out)
-    if derivative is not None:
-        results.append(derivative.astype(loss.dtype).reshape(rows) if reduction == "none" else float(derivative.sum()))
-    return tuple(results)
+    results: tuple[Any, ...] = (loss,)
+    if grad_out is not None:
+        _validate.put_back(grad_out, grad_rows, axis)
+        results += (grad_out,)
+    if hess_out is not None:
+        _validate.put_back(hess_out, hess_rows, axis)
+        results += (hess_out,)
+    if derivative is None:
+        return results
+    if reduction == "none":
+        return (*results, derivative.astype(loss.dtype).reshape(rows))
+    return (*results, float(derivative.sum()))
 
 
 def _alpha_of(alpha: Any, classes: int) -> np.ndarray:
