@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse
 
 Operation = Literal["softmax_cross_entropy", "sigmoid_cross_entropy", "logsumexp"]
-Targets = Literal["labels", "csr", "none"]
+Targets = Literal["labels", "csr", "options", "none"]
 
 BEST_PEER = "best peer"
 CSR_PER_ROW = 8
@@ -32,7 +32,8 @@ class Case:
     """One operation on one array.
 
     The losses are means, computed with their gradient in one call; ``logsumexp`` reduces each row.
-    ``classes`` is 1 for the elementwise losses, whose array is one-dimensional.
+    ``classes`` is 1 for the elementwise losses, whose array is one-dimensional. With the targets
+    "options" fastxent alone is measured, with each loss and option beside the plain one.
     """
 
     operation: Operation
@@ -48,8 +49,8 @@ class Case:
         """Operation, shape and dtype in one word, such as ``softmax-60000x1000-f32``."""
         shape = f"{self.rows}x{self.classes}" if self.classes > 1 else f"{self.rows}"
         dtype = f"f{8 * np.dtype(self.dtype).itemsize}"
-        sparse = "-csr" if self.targets == "csr" else ""
-        return f"{self.operation.removesuffix('_cross_entropy')}-{shape}-{dtype}{sparse}"
+        kind = f"-{self.targets}" if self.targets in ("csr", "options") else ""
+        return f"{self.operation.removesuffix('_cross_entropy')}-{shape}-{dtype}{kind}"
 
     @property
     def has_gradient(self) -> bool:
@@ -128,6 +129,26 @@ def _goals(peer: float, floor: float | None = None) -> tuple[Goal, ...]:
     return (best, Goal("memory floor, into buffer", floor, ours="fastxent, into buffer"))
 
 
+# What each loss and option of `benchmarks.options` may cost, times plain cross-entropy with labels.
+OPTION_COSTS = {
+    "focal": 1.25,
+    "poly-1": 1.25,
+    "generalised": 1.25,
+    "label smoothing": 1.1,
+    "class weights": 1.1,
+    "CSR targets": 1.05,
+    "dense targets": 1.8,
+    "temperature": 1.25,
+    "temperature and its gradient": 1.25,
+    "logit bias": 1.25,
+    "soft cap": 1.25,
+    "z-loss": 1.25,
+    "class mask": 1.25,
+    "class mask by row": 1.25,
+    "Hessian beside": 1.25,
+}
+
+
 # The rows of the design's table of speeds that have an implementation so far, with their goals.
 CASES: tuple[Case, ...] = (
     Case("softmax_cross_entropy", 60_000, 1_000, "float32", goals=_goals(6, 1.0)),
@@ -153,6 +174,14 @@ CASES: tuple[Case, ...] = (
         "float32",
         targets="csr",
         goals=(Goal("fastxent, integer labels", 1.05),),
+    ),
+    Case(
+        "softmax_cross_entropy",
+        60_000,
+        1_000,
+        "float32",
+        targets="options",
+        goals=tuple(Goal("fastxent, into buffer", cost, ours=name) for name, cost in OPTION_COSTS.items()),
     ),
 )
 

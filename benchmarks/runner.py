@@ -95,6 +95,8 @@ def _run_case(case: Case, libraries: list[str], settings: Settings, on_round: An
     inputs = make_inputs(case, settings.seed)
     implementations: list[Implementation] = []
     refused: dict[str, str] = {}
+    if case.targets == "options":
+        libraries = [library for library in libraries if library == peers.OURS]
     for library in (peers.FLOOR, *libraries):
         try:
             implementations += peers.prepare(library, case, inputs, settings.threads)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fastxent as fx
+from benchmarks import options
 from benchmarks.cases import Case, Inputs
 from benchmarks.implementation import INTO_BUFFER, Implementation
 
@@ -11,7 +12,7 @@ NAME = "fastxent"
 
 
 def prepare(case: Case, inputs: Inputs, threads: int) -> list[Implementation]:
-    """fastxent, fastxent into a buffer, and for CSR targets the same with integer labels."""
+    """fastxent, fastxent into a buffer, for CSR targets the same with integer labels, and the options."""
     x, labels = inputs.logits, inputs.labels
     if case.operation == "logsumexp":
         return [Implementation(NAME, NAME, lambda: fx.logsumexp(x, axis=1, n_threads=threads), role="ours")]
@@ -28,6 +29,9 @@ def prepare(case: Case, inputs: Inputs, threads: int) -> list[Implementation]:
             output="buffer",
         ),
     ]
+    if case.targets == "options":
+        for name, call in options.calls(inputs, threads).items():
+            implementations.append(Implementation(name, NAME, call, role="yardstick", output="buffer"))
     if inputs.csr is not None:
         implementations.append(
             Implementation(
