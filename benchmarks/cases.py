@@ -145,7 +145,6 @@ OPTION_COSTS = {
     "z-loss": 1.25,
     "class mask": 1.25,
     "class mask by row": 1.25,
-    "Hessian beside": 1.25,
 }
 
 

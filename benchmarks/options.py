@@ -28,7 +28,6 @@ def calls(inputs: Inputs, threads: int, seed: int = 1) -> dict[str, Callable[[],
     unmasked = labels - (labels % 10 == 0) + (labels == 0) * 2
     masks = rng.random(x.shape) < 0.1
     masks[np.arange(rows), labels] = False
-    hess = np.empty_like(x)
 
     def loss(function: Callable[..., Any] = fx.softmax_cross_entropy, y: Any = labels, **options: Any) -> Any:
         return lambda: function(x, y, grad=grad, n_threads=threads, **options)
@@ -48,5 +47,4 @@ def calls(inputs: Inputs, threads: int, seed: int = 1) -> dict[str, Callable[[],
         "z-loss": loss(z_loss=1e-4),
         "class mask": loss(y=unmasked, class_mask=mask),
         "class mask by row": loss(class_mask=masks),
-        "Hessian beside": loss(hess=hess),
     }

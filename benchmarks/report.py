@@ -68,7 +68,8 @@ def achieved(case: CaseResult) -> Iterator[Achieved]:
         if factor < 1:
             wanted, measured = f"{1 / factor:.3g} x as fast as {against}", f"{1 / ratio:.2f} x"
         else:
-            wanted, measured = f"at most {factor:.3g} x {against}", f"{ratio:.2f} x"
+            what = "" if ours.role == "ours" else f"{ours.name}: "
+            wanted, measured = f"{what}at most {factor:.3g} x {against}", f"{ratio:.2f} x"
         yield Achieved(case.name, wanted, measured, ratio <= factor)
     ours = case.find("fastxent")
     if case.limit_seconds is not None and ours is not None:

@@ -17,6 +17,7 @@ cdef extern from "kernels.h" nogil:
         double *margins
         double *margins_rest
         double *classes
+        int max_given
         int precise
 
     ctypedef struct fx_transform:
@@ -96,7 +97,9 @@ cdef extern from "kernels.h" nogil:
         void (*rows_transform)(const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const fx_transform *, const float *,
                                const float *, const uint8_t *, Py_ssize_t, float *, float *, float *, float *, double *,
                                double *) noexcept nogil
-        void (*row_moments)(const float *, const float *, Py_ssize_t, double, double, double *, double *) noexcept nogil
+        double (*row_moment)(const float *, const float *, Py_ssize_t, double, double) noexcept nogil
+        double (*row_stored_moment)(const float *, const float *, const float *, Py_ssize_t, double,
+                                    double) noexcept nogil
         void (*rows_scale)(const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *,
                            const double *, float *, Py_ssize_t) noexcept nogil
         void (*rows_curvature)(const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *,
@@ -134,8 +137,9 @@ cdef extern from "kernels.h" nogil:
         void (*rows_transform)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const fx_transform *, const double *,
                                const double *, const uint8_t *, Py_ssize_t, double *, double *, double *, double *,
                                double *, double *) noexcept nogil
-        void (*row_moments)(const double *, const double *, Py_ssize_t, double, double, double *,
-                            double *) noexcept nogil
+        double (*row_moment)(const double *, const double *, Py_ssize_t, double, double) noexcept nogil
+        double (*row_stored_moment)(const double *, const double *, const double *, Py_ssize_t, double,
+                                    double) noexcept nogil
         void (*rows_scale)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *,
                            const double *, double *, Py_ssize_t) noexcept nogil
         void (*rows_curvature)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *,
@@ -214,12 +218,20 @@ cdef inline void rows_transform(Table k, const real *x, Py_ssize_t stride, Py_ss
                              max, max_low)
 
 
-cdef inline void row_moments(Table k, const real *x, const real *low, Py_ssize_t n, double max, double max_low,
-                             double *first, double *second) noexcept nogil:
+cdef inline double row_moment(Table k, const real *x, const real *low, Py_ssize_t n, double max,
+                              double max_low) noexcept nogil:
     if real is float:
-        k.f32.row_moments(x, low, n, max, max_low, first, second)
+        return k.f32.row_moment(x, low, n, max, max_low)
     else:
-        k.f64.row_moments(x, low, n, max, max_low, first, second)
+        return k.f64.row_moment(x, low, n, max, max_low)
+
+
+cdef inline double row_stored_moment(Table k, const real *e, const real *x, const real *low, Py_ssize_t n, double max,
+                                     double max_low) noexcept nogil:
+    if real is float:
+        return k.f32.row_stored_moment(e, x, low, n, max, max_low)
+    else:
+        return k.f64.row_stored_moment(e, x, low, n, max, max_low)
 
 
 cdef inline void rows_scale(Table k, const real *e, Py_ssize_t e_stride, Py_ssize_t rows, Py_ssize_t n,

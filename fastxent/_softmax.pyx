@@ -31,8 +31,8 @@ from fastxent._arrays cimport (UINT64, Integers, Rows, direct_rows, integers_of,
                                rows_of, write_rows)
 from fastxent._heads cimport NOT_P, P, Head, extended, head_of, wide
 from fastxent._kernels cimport (FX_FEW, Table, active, fx_rows, fx_target, fx_transform, real, row_chain, row_dot,
-                                row_moments, row_product, row_refused, row_subtract, row_target, rows_curvature,
-                                rows_expsum, rows_scale, rows_transform, share, threads_for)
+                                row_moment, row_product, row_refused, row_stored_moment, row_subtract, row_target,
+                                rows_curvature, rows_expsum, rows_scale, rows_transform, share, threads_for)
 from fastxent._rows cimport add3, align, block_size, chunk_rows, summed_rows
 
 cdef extern from "<math.h>" nogil:
@@ -185,6 +185,7 @@ cdef Py_ssize_t lay_out(const Call *c, Scratch *s, char *memory, Py_ssize_t item
     s.slope = <double *>take(&memory, figure)
     s.bend = <double *>take(&memory, figure)
     s.curve_scale = <double *>take(&memory, figure)
+    s.stats.max_given = c.transformed
     s.stats.precise = not c.linear or c.z_loss != 0.0
     if not c.paired:
         s.stats.max_low = NULL
@@ -730,6 +731,22 @@ cdef inline void read_labels(const Call *c, Scratch *s, const Block *b, real *li
             s.margin_rest[i] = (<const real *>b.low)[i * b.x_stride + label] if b.low != NULL else 0.0
 
 
+cdef inline void measure_moments(const Call *c, Scratch *s, const Block *b, real *like) noexcept nogil:
+    """The mean of each row's margins under its probabilities."""
+    cdef Py_ssize_t i, n = c.classes
+    cdef const real *x = <const real *>b.x
+    cdef const real *low = <const real *>b.low
+    for i in range(b.count):
+        if real is float and b.e != NULL and n > FX_FEW:
+            s.moment[i] = row_stored_moment(c.kernels, <const real *>b.e + i * b.e_stride, x, low, n, s.stats.max[i],
+                                            s.stats.max_low[i]) / s.stats.stored[i]
+        else:
+            s.moment[i] = row_moment(c.kernels, x, low, n, s.stats.max[i], s.stats.max_low[i]) / (
+                s.stats.ties[i] + s.stats.others[i])
+        x += b.x_stride
+        low += b.x_stride
+
+
 cdef inline void figure_rows(Call *c, Scratch *s, const Block *b, real *like) noexcept nogil:
     """Losses, and what turns exponentials into gradients and curvature, for every row of a chunk."""
     cdef Py_ssize_t i
@@ -828,7 +845,7 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
     cdef real *hess = NULL
     cdef real *grad = NULL
     cdef bint in_place, capped = c.transform.cap > 0.0
-    cdef double ignored, tied, rounded
+    cdef double tied, rounded
     b.first = which * c.chunk
     b.count = min(c.chunk, c.n - b.first)
     b.low = b.e = NULL
@@ -867,10 +884,7 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
     if b.e != NULL or not c.linear:
         k.f64.exp(s.exp_margin, s.exp_margin, b.count)
     if c.temperature != NULL:
-        for i in range(b.count):
-            row_moments(k, <real *>b.x + i * n, <real *>b.low + i * n, n, s.stats.max[i], s.stats.max_low[i],
-                        s.moment + i, &ignored)
-            s.moment[i] /= s.stats.ties[i] + s.stats.others[i]
+        measure_moments(c, s, &b, like)
     figure_rows(c, s, &b, like)
 
     if c.losses != NULL:

@@ -52,7 +52,7 @@ cdef void lay_out(Scratch *s, char *memory, Py_ssize_t chunk, Py_ssize_t classes
     cdef double *figures = <double *>align(memory)
     s.stats.max = figures
     s.stats.max_low = NULL
-    s.stats.precise = False
+    s.stats.max_given = s.stats.precise = False
     s.stats.ties = figures + figure
     s.stats.others = figures + 2 * figure
     s.stats.rest = figures + 3 * figure

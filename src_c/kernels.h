@@ -42,6 +42,7 @@ typedef struct {
     double *margins;      /* sum of max - x over scores above -inf; asks that exponentials of -inf be stored as -1 */
     double *margins_rest; /* what `margins` rounds off (double only) */
     double *classes;      /* how many scores are above -inf */
+    int max_given;        /* the largest scores are there already, as rows_transform finds them */
     int precise; /* `others` to more digits than usual, for losses that would magnify its error; e must not be x */
 } fx_rows;
 

@@ -579,7 +579,7 @@ static inline void KERNEL(expsum)(const REAL *x, const REAL *low, int paired, in
                       e ? e + i * e_stride : NULL,
                       stride * (ptrdiff_t)sizeof(REAL),
                       e_stride * (ptrdiff_t)sizeof(REAL)};
-        REAL max = paired ? (REAL)out->max[i] : KERNEL(max)(at.x, n);
+        REAL max = out->max_given ? (REAL)out->max[i] : KERNEL(max)(at.x, n);
         out->max[i] = (double)max;
         if (max > -INFINITY && max < INFINITY)
             KERNEL(expsum_finite)(&at, paired, brief, out, i);
@@ -798,11 +798,10 @@ static void KERNEL(rows_transform)(const REAL *x, ptrdiff_t stride, ptrdiff_t ro
     }
 }
 
-/* Sums of e m and e m^2 over the scores m below the maximum, e = exp(-m). */
-static void KERNEL(row_moments)(const REAL *x, const REAL *low, ptrdiff_t n, double max, double max_low, double *first,
-                                double *second) {
+/* The sum of e m over the margins m below the maximum, e = exp(-m). */
+static double KERNEL(row_moment)(const REAL *x, const REAL *low, ptrdiff_t n, double max, double max_low) {
     V top = OP(set)((REAL)max), top_low = OP(set)((REAL)max_low), zero = OP(set)(0);
-    SUM sum = OP(sum_zero)(), squares = OP(sum_zero)();
+    SUM sum = OP(sum_zero)();
     for (ptrdiff_t i = 0; i < n; i += LANES) {
         ptrdiff_t k = n - i < LANES ? n - i : LANES;
         V rest, e_rest, t = OP(two_sum)(OP(load_some)(x + i, k, -INFINITY), OP(sub)(zero, top), &rest);
@@ -812,11 +811,25 @@ static void KERNEL(row_moments)(const REAL *x, const REAL *low, ptrdiff_t n, dou
         V margin = OP(keep)(OP(ne)(t, OP(set)(-INFINITY)), OP(sub)(zero, t));
         sum = OP(sum_product)(sum, margin, e, e_rest);
         sum = OP(sum_add)(sum, OP(sub)(zero, OP(mul)(e, rest)));
-        squares = OP(sum_product)(squares, OP(mul)(e, margin), margin, zero);
     }
     double rest;
-    *first = OP(sum_total)(sum, &rest);
-    *second = OP(sum_total)(squares, &rest);
+    return OP(sum_total)(sum, &rest);
+}
+
+/* The same with the exponentials as rows_expsum stored them, where floats will do. */
+static double KERNEL(row_stored_moment)(const REAL *e, const REAL *x, const REAL *low, ptrdiff_t n, double max,
+                                        double max_low) {
+    V top = OP(set)((REAL)max), top_low = OP(set)((REAL)max_low), zero = OP(set)(0);
+    SUM sum = OP(sum_zero)();
+    for (ptrdiff_t i = 0; i < n; i += LANES) {
+        ptrdiff_t k = n - i < LANES ? n - i : LANES;
+        V value = OP(load_some)(e + i, k, 0), less = OP(sub)(top_low, OP(load_some)(low + i, k, 0));
+        V margin = OP(add)(OP(sub)(top, OP(load_some)(x + i, k, 0)), less);
+        M counts = OP(lt)(zero, value);
+        sum = OP(sum_product)(sum, OP(keep)(counts, value), OP(keep)(counts, margin), zero);
+    }
+    double rest;
+    return OP(sum_total)(sum, &rest);
 }
 
 /* ---- from exponentials to gradients and curvature ---------------------------------------------------- */

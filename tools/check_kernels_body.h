@@ -101,6 +101,7 @@ static void NAME(run_expsum)(const KERNELS *kernels, NAME(figures) *to) {
         .margins = at->masked ? to->margins : NULL,
         .margins_rest = at->masked ? to->margins_rest : NULL,
         .classes = at->masked ? to->classes : NULL,
+        .max_given = at->paired,
         .precise = at->precise,
     };
     REAL *e = at->in_place ? to->out + at->shift : to->e;
@@ -255,19 +256,31 @@ static void NAME(check_rows_transform)(const KERNELS *ours, const KERNELS *scala
     }
 }
 
-static void NAME(check_row_moments)(const KERNELS *ours, const KERNELS *scalar) {
+static void NAME(check_row_moment)(const KERNELS *ours, const KERNELS *scalar) {
     const NAME(scores) *at = &NAME(at);
     for (int i = 0; i < 2 * LENGTHS; ++i) {
         ptrdiff_t n = length_of(i / 2);
-        double first[2], second[2];
         NAME(draw_scores)(n);
         if (!isfinite(at->max[0])) continue;
-        for (int k = 0; k < 2; ++k)
-            (k ? scalar : ours)
-                ->row_moments(at->x + at->shift, at->low + at->shift, n, at->max[0], at->max_low[0], &first[k],
-                              &second[k]);
-        NAME(compare)("first", n, first[0], first[1], 0.0);
-        NAME(compare)("second", n, second[0], second[1], 0.0);
+        const REAL *x = at->x + at->shift, *low = at->low + at->shift;
+        NAME(compare)("", n, ours->row_moment(x, low, n, at->max[0], at->max_low[0]),
+                      scalar->row_moment(x, low, n, at->max[0], at->max_low[0]), 0.0);
+    }
+}
+
+static void NAME(check_row_stored_moment)(const KERNELS *ours, const KERNELS *scalar) {
+    static REAL e[SIZE];
+    const NAME(scores) *at = &NAME(at);
+    for (int i = 0; i < 2 * LENGTHS; ++i) {
+        ptrdiff_t n = length_of(i / 2);
+        NAME(draw_scores)(n);
+        if (!isfinite(at->max[0])) continue;
+        for (ptrdiff_t j = 0; j < SIZE; ++j) e[j] = pick(4) ? (REAL)uniform() : -1;
+        const REAL *x = at->x + at->shift, *low = at->low + at->shift;
+        for (ptrdiff_t j = 0; j < n; ++j)
+            if (!isfinite(x[j])) e[j] = 0;
+        NAME(compare)("", n, ours->row_stored_moment(e, x, low, n, at->max[0], at->max_low[0]),
+                      scalar->row_stored_moment(e, x, low, n, at->max[0], at->max_low[0]), 0.0);
     }
 }
 
