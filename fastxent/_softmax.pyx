@@ -478,7 +478,7 @@ cdef void raise_classes(const Call *c, const wide *nll, const wide *p, const wid
 cdef Sums spread(const Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row, const real *x, const real *low, real *soft,
                  real *curve, wide scale, wide curve_scale) noexcept nogil:
     """The head for every class of a row: the row's sums, its gradient in `soft`, the Hessian's diagonal in `curve`."""
-    cdef Py_ssize_t j, top = -1, n = c.classes
+    cdef Py_ssize_t j, first, top = -1, n = c.classes
     cdef wide *target = <wide *>s.elements
     cdef wide *nll = target + n
     cdef wide *p = nll + n
@@ -487,26 +487,33 @@ cdef Sums spread(const Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row, const 
     cdef wide *lack = power + n
     cdef wide at[3]
     cdef wide value = 0, slope = 0, bend = 0, moment = 0, top_bend = 0, log_total, others, weight, z_slope, z_bend
-    cdef Sums sums
+    cdef Sums sums, part
     log_total = <wide>log_of_total(c, s, i)
     expand_targets(c, s, i, row, x, target)
     measure_classes(c, s, i, x, low, nll, p, not_p)
     raise_classes(c, nll, p, not_p, power, lack)
-    for j in range(n):
-        if target[j] != 0:
-            apply_head(&c.head, nll[j], p[j], not_p[j], power[j], lack[j], at)
-            weight = target[j]
-            value += weight * at[0]
-            target[j] = weight * at[1]
-            slope += target[j]
-            moment += target[j] * (nll[j] - log_total)
-            power[j] = weight * at[2]
-        else:
-            power[j] = 0
-        if p[j] > 0.6:
-            top = j
-        else:
-            bend += power[j]
+    for first in range(0, n, 256):
+        # Sums of sums: a hundred thousand terms added up one by one would lose too many digits.
+        part.value = part.slope = part.bend = part.moment = 0
+        for j in range(first, min(n, first + 256)):
+            if target[j] != 0:
+                apply_head(&c.head, nll[j], p[j], not_p[j], power[j], lack[j], at)
+                weight = target[j]
+                part.value += weight * at[0]
+                target[j] = weight * at[1]
+                part.slope += target[j]
+                part.moment += target[j] * (nll[j] - log_total)
+                power[j] = weight * at[2]
+            else:
+                power[j] = 0
+            if p[j] > 0.6:
+                top = j
+            else:
+                part.bend += power[j]
+        value += <wide>part.value
+        slope += <wide>part.slope
+        bend += <wide>part.bend
+        moment += <wide>part.moment
     top_bend = power[top] if top >= 0 else 0
     sums.value = value
     sums.slope = slope
