@@ -489,6 +489,8 @@ cdef Sums spread(const Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row, const 
     cdef wide value = 0, slope = 0, bend = 0, moment = 0, top_bend = 0, log_total, others, weight, z_slope, z_bend
     cdef Sums sums, part
     log_total = <wide>log_of_total(c, s, i)
+    # A NaN in the row is one in the loss even if no target counts.
+    value = 0 * log_total
     expand_targets(c, s, i, row, x, target)
     measure_classes(c, s, i, x, low, nll, p, not_p)
     raise_classes(c, nll, p, not_p, power, lack)
@@ -1031,12 +1033,12 @@ cdef double total_weight(const Call *c) noexcept nogil:
     return total + rest
 
 
-cdef extended class_weight_of(const Call *c, Py_ssize_t row, const double *class_weights, const real *high,
-                              const real *low, real *room) noexcept nogil:
+cdef extended class_weight_of(const Call *c, Py_ssize_t row, const double *class_weights, real *room) noexcept nogil:
     """The sum of a row's targets, each times its class's weight."""
-    cdef Py_ssize_t entry
+    cdef Py_ssize_t entry, j, n = c.classes, whole = n - n % 4
     cdef long long label
     cdef extended sum = 0.0
+    cdef double a = 0.0, b = 0.0, d = 0.0, e = 0.0
     cdef const real *y
     if c.kind == LABELS:
         label = read_integer(&c.labels, row)
@@ -1046,11 +1048,21 @@ cdef extended class_weight_of(const Call *c, Py_ssize_t row, const double *class
             sum += <extended>c.sparse.values[entry] * class_weights[read_integer(&c.sparse.indices, entry)]
         return sum
     y = dense_row(c, &c.dense, row, room)
-    return <extended>row_dot(c.kernels, y, high, c.classes) + row_dot(c.kernels, y, low, c.classes)
+    if real is float:
+        # Four sums, so that additions do not wait for each other; of floats times doubles, in double.
+        for j in range(0, whole, 4):
+            a += y[j] * class_weights[j]
+            b += y[j + 1] * class_weights[j + 1]
+            d += y[j + 2] * class_weights[j + 2]
+            e += y[j + 3] * class_weights[j + 3]
+        for j in range(whole, n):
+            a += y[j] * class_weights[j]
+        return <extended>(a + b) + (d + e)
+    else:
+        return row_dot(c.kernels, y, class_weights, n)
 
 
-cdef int sum_weights(const Call *c, const double *class_weights, const real *high, const real *low, double *out,
-                     int threads) except -1:
+cdef int sum_weights(const Call *c, const double *class_weights, double *out, int threads, real *like) except -1:
     cdef Py_ssize_t i
     cdef real *rooms = <real *>malloc(threads * c.classes * sizeof(real))
     if rooms == NULL:
@@ -1058,7 +1070,7 @@ cdef int sum_weights(const Call *c, const double *class_weights, const real *hig
     with nogil:
         for i in prange(c.n, num_threads=threads, schedule="static"):
             out[i] = <double>((c.weights[i] if c.weights != NULL else 1.0)
-                              * class_weight_of(c, i, class_weights, high, low, rooms + threadid() * c.classes))
+                              * class_weight_of(c, i, class_weights, rooms + threadid() * c.classes))
         free(rooms)
     return 0
 
@@ -1084,8 +1096,7 @@ cdef bint is_refused(const Call *c, Py_ssize_t row, real *room) noexcept nogil:
     cdef long long label
     if c.kind == LABELS:
         label = read_integer(&c.labels, row)
-        if not (c.has_ignored and label == c.ignored):
-            return is_left_out(c, row, label)
+        return not (c.has_ignored and label == c.ignored) and is_left_out(c, row, label)
     elif c.kind == CSR:
         for entry in range(read_integer(&c.sparse.indptr, row), read_integer(&c.sparse.indptr, row + 1)):
             if c.sparse.values[entry] != 0.0 and is_left_out(c, row, read_integer(&c.sparse.indices, entry)):
@@ -1167,7 +1178,7 @@ def class_weighted(Py_ssize_t n, Py_ssize_t classes, labels, dense, sparse, weig
                    cnp.ndarray class_weights, n_threads):
     """The weights of n rows, each times the sum of its targets' class weights; all of them float64."""
     cdef Call c
-    cdef cnp.ndarray out = np.empty(n), high, low
+    cdef cnp.ndarray out = np.empty(n)
     cdef double *result = <double *>cnp.PyArray_DATA(out)
     cdef double *given = <double *>cnp.PyArray_DATA(class_weights)
     cdef int threads
@@ -1178,12 +1189,11 @@ def class_weighted(Py_ssize_t n, Py_ssize_t classes, labels, dense, sparse, weig
     c.ignored = ignored if c.has_ignored else 0
     c.weights = <double *>data_of(weights)
     set_targets(&c, labels, dense, sparse)
-    high, low = two_parts(class_weights, single)
     threads = threads_for(n_threads, n * (classes if c.kind == DENSE else 1))
     if single:
-        sum_weights(&c, given, <float *>data_of(high), <float *>data_of(low), result, threads)
+        sum_weights(&c, given, result, threads, <float *>NULL)
     else:
-        sum_weights(&c, given, <double *>data_of(high), <double *>data_of(low), result, threads)
+        sum_weights(&c, given, result, threads, <double *>NULL)
     return out
 
 

@@ -56,6 +56,11 @@ def fit_temperature(
         if log_temperature not in seen:
             temperature = math.exp2(log_temperature)
             loss, derivative = loss_and_slope(temperature)
+            if not (math.isfinite(loss) and math.isfinite(derivative)):
+                raise ValueError(
+                    f"the loss at temperature {temperature:g} is {loss:g}: the scores are too large for their dtype"
+                    " there, divide them by a constant first"
+                )
             seen[log_temperature] = loss, temperature * temperature * derivative
         return seen[log_temperature][1]
 

@@ -248,10 +248,36 @@ def _range(low: float, high: float) -> str:
 
 def above_zero(name: str, value: Any) -> float:
     """A finite number above 0 whose inverse is a finite one of either type of kernel."""
-    real = number(name, value, 0.0, math.inf)
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name} is {value!r}: give a number above 0")
+    real = float(value)
     if not 2.0**-120 <= real <= 2.0**120:
-        raise ValueError(f"{name} is {real:g}: give a number above 0, of moderate size")
+        raise ValueError(f"{name} is {real:g}: give a number above 0, from 2^-120 to 2^120")
     return real
+
+
+def exponent(name: str, value: Any) -> float:
+    """A finite number of at least 0; beyond a thousand million a power of 1 - p says nothing any more."""
+    return number(name, value, 0.0, 1e9)
+
+
+def options(function: str, given: dict[str, Any], known: frozenset[str]) -> None:
+    """Refuse keywords that a function does not have, by its own name."""
+    for name in given:
+        if name not in known:
+            raise TypeError(f"{function}() got an unexpected keyword argument {name!r}: see help(fastxent.{function})")
+
+
+def check_finite_floats(sparse: Sparse) -> None:
+    """Refuse CSR targets that are infinite as float32."""
+    most = float(np.finfo(np.float32).max)
+    if len(sparse.values) and sparse.values.max() > most:
+        entry = int(np.argmax(sparse.values))
+        row = int(np.searchsorted(sparse.indptr, entry, side="right")) - 1
+        raise ValueError(
+            f"targets[{row}, {sparse.indices[entry]}] is {sparse.values[entry]:g}: targets are not negative, and finite"
+            " as float32"
+        )
 
 
 def per_class(name: str, value: Any, classes: int, low: float, high: float, rule: str) -> np.ndarray:
@@ -284,6 +310,8 @@ def check_mask(mask: np.ndarray, targets: Targets, ignore_index: int | None, row
     for first in range(0, math.prod(mask.shape[:-1]), 4096):
         block = _some_rows(mask, inner, first)
         empty = np.asarray(block.all(axis=1))
+        if labels is not None and ignore_index is not None:
+            empty &= labels[first : first + len(block)] != ignore_index
         if empty.any():
             row = _row_name(first + int(np.argmax(empty)), rows)
             raise ValueError(f"class_mask leaves row {row} no class: unmask one, or drop the row")
@@ -481,7 +509,7 @@ def predictions_of(
         raise ValueError(f"labels have shape {y.shape}, probabilities {p.shape}: give one label a row, {rows}")
     if y.dtype.kind not in ("iu" if p.ndim == 2 else "iub"):
         raise TypeError(f"labels have dtype {y.dtype}, but labels are integers: use labels.astype(numpy.int64)")
-    weights = moderate(weights_of("sample_weight", sample_weight, rows))
+    weights = weights_of("sample_weight", sample_weight, rows)
 
     bad = (y < 0) | (y >= classes)
     if bad.any():

@@ -162,6 +162,8 @@ def _positive_number(text: str) -> float:
     value = float(text)
     if not 0.0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is not a finite number above 0")
+    if not 2.0**-120 <= value <= 2.0**120:
+        raise argparse.ArgumentTypeError(f"{text} is out of range: scores divided by it are no float32")
     return value
 
 

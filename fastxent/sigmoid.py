@@ -355,7 +355,7 @@ def sigmoid_focal_loss(
 
     Source: Lin, Goyal, Girshick, He and Dollar, "Focal loss for dense object detection" (2017).
     """
-    gamma = _validate.number("gamma", gamma, 0.0, math.inf)
+    gamma = _validate.exponent("gamma", gamma)
     return _loss(
         logits, targets, grad, hess, sample_weight, pos_weight, label_smoothing, reduction, n_threads, gamma, alpha
     )
@@ -414,6 +414,8 @@ def sigmoid_cross_entropy_hvp(
 
     Source: Pearlmutter, "Fast exact multiplication by the Hessian" (1994).
     """
+    if v is None:
+        raise TypeError("v is None: give a vector of the shape of the logits")
     product: np.ndarray = _loss(
         logits, targets, False, out, sample_weight, pos_weight, label_smoothing, reduction, n_threads, 0.0, None, v
     )

@@ -11,6 +11,9 @@ import numpy as np
 from fastxent import _softmax, _validate
 from fastxent._typing import Asked, Reduced, SoftmaxOptions
 
+# What every softmax loss takes beside its own parameters.
+_OPTIONS = frozenset(SoftmaxOptions.__annotations__) | {"grad", "hess", "reduction", "temperature_grad"}
+
 
 @overload
 def softmax_cross_entropy(
@@ -164,7 +167,7 @@ def softmax_cross_entropy(
     axis : int, default -1
         The axis of the classes.
     sample_weight : array_like, shape (n,), optional
-        Weight of each row, finite and not negative. Rows of weight 0 do not count, whatever they hold.
+        Weight of each row, finite and not negative. Rows of weight 0 do not count, whatever their scores.
     class_weight : array_like, shape (C,), optional
         Weight of each class, finite and not negative: the weight of a row is multiplied by ``sum_i y_i class_weight_i``
         of its targets before smoothing, and counts so in the divisor of "mean".
@@ -421,7 +424,8 @@ def softmax_focal_loss(
 
     Source: Lin et al., "Focal loss for dense object detection" (2017).
     """
-    exponent = _validate.number("gamma", gamma, 0.0, math.inf)
+    _validate.options("softmax_focal_loss", options, _OPTIONS)
+    exponent = _validate.exponent("gamma", gamma)
     if exponent == 0.0 and alpha is None:
         return _softmax_loss(logits, targets, **options)
     return _softmax_loss(logits, targets, head="focal", parameter=exponent, alpha=alpha, **options)
@@ -576,6 +580,7 @@ def poly_cross_entropy(logits: Any, targets: Any, *, epsilon: float = 1.0, **opt
 
     Source: Leng et al., "PolyLoss: a polynomial expansion perspective of classification loss functions" (2022).
     """
+    _validate.options("poly_cross_entropy", options, _OPTIONS)
     first = _validate.number("epsilon", epsilon, -1.0, math.inf)
     return _softmax_loss(logits, targets, head="poly", parameter=first, **options)
 
@@ -730,6 +735,7 @@ def generalized_cross_entropy(logits: Any, targets: Any, *, q: float = 0.7, **op
     Source: Zhang and Sabuncu, "Generalized cross entropy loss for training deep neural networks with noisy labels"
     (2018).
     """
+    _validate.options("generalized_cross_entropy", options, _OPTIONS)
     power = _validate.number("q", q, 0.0, 1.0)
     if power == 0.0:
         raise ValueError("q is 0: give a number above 0, or use softmax_cross_entropy, which is the limit")
@@ -792,8 +798,8 @@ def softmax_cross_entropy_hvp(
 
     Source: Pearlmutter, "Fast exact multiplication by the Hessian" (1994).
     """
-    if out is False:
-        raise TypeError("out is False: give an array to write into, or None for a new one")
+    if isinstance(out, bool):
+        raise TypeError(f"out is {out}: give an array to write into, or None for a new one")
     if v is None:
         raise TypeError("v is None: give a vector of the shape of the logits")
     results = _softmax_loss(
@@ -879,6 +885,8 @@ def _softmax_loss(
         inputs += (("class_mask", mask), ("class_weight", class_weight), ("logit_bias", logit_bias), ("v", vector))
         inputs = tuple(pair for pair in (*inputs, ("alpha", alpha)) if pair[1] is not None)
     # Before rounding may hide it. Without buffers nothing is lost if the row loop finds what must be refused.
+    if sparse is not None and single:
+        _validate.check_finite_floats(sparse)
     if dense is not None and (
         dense.dtype != dtypes[0]
         or ((inputs or class_weight is not None) and _softmax.has_bad_dense(dense, single, n_threads))
@@ -946,7 +954,8 @@ def _softmax_loss(
     if derivative is None:
         return results
     if reduction == "none":
-        return (*results, derivative.astype(loss.dtype).reshape(rows))
+        with np.errstate(over="ignore", under="ignore"):
+            return (*results, derivative.astype(loss.dtype).reshape(rows))
     return (*results, float(derivative.sum()))
 
 
@@ -959,11 +968,13 @@ def _alpha_of(alpha: Any, classes: int) -> np.ndarray:
 
 def _transform(
     temperature: Any, temperature_grad: Any, softcap: Any, logit_bias: Any, mask: np.ndarray | None, classes: int
-) -> tuple[float, float, float, np.ndarray | None, np.ndarray | None]:
-    """What scores go through before the softmax; 1 / temperature as a sum of two."""
+) -> tuple[float, float, float, np.ndarray | None, np.ndarray | None] | None:
+    """What scores go through before the softmax, if anything; 1 / temperature as a sum of two."""
     if not isinstance(temperature_grad, (bool, np.bool_)):
         raise TypeError(f"temperature_grad is {temperature_grad!r}: give True or False")
     kelvin = _validate.above_zero("temperature", temperature)
+    if kelvin == 1.0 and not temperature_grad and softcap is None and logit_bias is None and mask is None:
+        return None
     cap = 0.0 if softcap is None else _validate.above_zero("softcap", softcap)
     bias = None
     if logit_bias is not None:

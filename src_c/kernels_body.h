@@ -723,7 +723,8 @@ static inline void OP(transform_step)(OP(transformation) *to, OP(changes) change
     }
     if (changes.biased) {
         V lost, low = OP(load_some)(to->bias_low + i, k, 0);
-        score = OP(two_sum)(score, OP(load_some)(to->bias + i, k, 0), &lost);
+        V bias = OP(load_some)(to->bias + i, k, 0), sum = OP(two_sum)(score, bias, &lost);
+        score = OP(select)(OP(ne)(bias, masked), sum, masked);
         rest = OP(add)(changes.capped ? OP(add)(rest, low) : low, lost);
     }
     if (changes.scaled) {

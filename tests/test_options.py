@@ -351,10 +351,13 @@ def test_parameters_outside_their_domain(function: Any, options: dict[str, Any],
 
 
 def test_masked_rows_that_do_not_count_are_let_pass() -> None:
-    """An ignored row has no target to be masked, but must keep a class; a score of -inf is not a mask."""
+    """An ignored row has no target to be masked and needs no class; a score of -inf is not a mask."""
     logits = np.array([[1.0, 2.0, 3.0], [1.0, -np.inf, 3.0]])
-    mask = np.array([[False, True, False], [False, False, False]])
-    assert fx.softmax_cross_entropy(logits, [-1, 1], ignore_index=-1, class_mask=mask) == np.inf
+    mask = np.array([[True, True, True], [False, False, False]])
+    for grad in (False, True, np.empty((2, 3))):
+        result = fx.softmax_cross_entropy(logits, [-1, 1], ignore_index=-1, class_mask=mask, grad=grad)
+        assert (result if grad is False else result[0]) == np.inf
+    mask[0] = [False, True, False]
     dense = np.array([[0.5, 0.0, 0.5], [0.0, 0.5, 0.5]])
     assert fx.softmax_cross_entropy(logits, dense, class_mask=mask) == np.inf
 
@@ -378,3 +381,79 @@ def test_product_with_the_hessian_into_buffers(isa: str) -> None:
     assert same_bits(fx.softmax_cross_entropy_hvp(logits, labels, np.asfortranarray(v)), wanted)
     with pytest.raises(ValueError, match="out overlaps v"):
         fx.softmax_cross_entropy_hvp(logits, labels, v, out=v)
+
+
+# ---- what a review found ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("one", [1, np.float32(1), np.float64(1), np.int8(1)])
+@pytest.mark.parametrize("loss", SOFTMAX, ids=lambda loss: loss.name)
+def test_a_temperature_of_one_of_any_type(loss: Loss, one: Any, isa: str) -> None:
+    for classes in (3, 100):
+        logits = make_logits(np.random.default_rng(0), 4, classes)
+        wanted = loss.function(logits, [0, 1, 2, 0], grad=True)
+        value = loss.function(logits, [0, 1, 2, 0], grad=True, temperature=one)
+        assert value[0] == wanted[0] and same_bits(value[1], wanted[1])
+
+
+@pytest.mark.parametrize("loss", SOFTMAX, ids=lambda loss: loss.name)
+def test_labels_at_minus_infinity_and_rows_of_nan(loss: Loss, isa: str) -> None:
+    limit = np.inf if loss.name != "generalized_cross_entropy" else pytest.approx(1 / 0.7)
+    for options in ({}, {"temperature": 2.0}, {"softcap": 9.0}, {"z_loss": 0.1}, {"logit_bias": np.ones(3)}):
+        value, grad = loss.function(
+            np.float32([[-np.inf, 1, 2]]), [0], grad=True, reduction="none", **{**options, "z_loss": 0.0}
+        )
+        assert value[0] == limit
+        assert np.isfinite(grad).all()
+        for row in ([np.nan, 1, 2], [-np.inf] * 3):
+            for y in ([[0, 0, 0]], [[0.5, 0.5, 0]], [[0, 1, 0]]):
+                for targets in (np.float32(y), scipy.sparse.csr_array(np.float32(y))):
+                    value, grad = loss.function(np.float32([row]), targets, grad=True, reduction="none", **options)
+                    assert np.isnan(value).all()
+                    assert np.isnan(grad).all() or not np.any(y)
+
+
+@pytest.mark.parametrize("loss", SOFTMAX[1:], ids=lambda loss: loss.name)
+@pytest.mark.parametrize("name", ["vector", "head", "parameter", "pos_weight", "tempreature"])
+def test_unknown_options_are_refused_by_the_name_of_the_function(loss: Loss, name: str) -> None:
+    with pytest.raises(TypeError, match=rf"{loss.name}\(\) got an unexpected keyword argument '{name}'"):
+        loss.function(np.zeros((2, 3)), [0, 1], **{name: np.ones((2, 3))})
+
+
+def test_no_warning_escapes_the_derivative_by_temperature() -> None:
+    with np.errstate(all="raise"):
+        for logits in ([[-3e38, 3e38]], [[3e38, 3e38]], [[1e-30, 2e-30]]):
+            fx.softmax_cross_entropy(np.float32(logits), [0], temperature_grad=True, reduction="none", z_loss=0.1)
+
+
+@pytest.mark.parametrize("loss", SOFTMAX, ids=lambda loss: loss.name)
+@both_dtypes
+def test_one_hot_targets_have_the_bits_of_labels_with_class_weights(loss: Loss, dtype: Any, isa: str) -> None:
+    rng = np.random.default_rng(0)
+    logits, labels, weights = make_logits(rng, 37, 10, dtype), rng.integers(0, 10, 37), np.linspace(0.5, 2, 10)
+    wanted = loss.function(logits, labels, class_weight=weights, grad=True)
+    for dense in (np.eye(10, dtype=dtype)[labels], np.eye(10)[labels], np.eye(10, dtype=int)[labels]):
+        for targets in (dense, scipy.sparse.csr_array(dense)):
+            value = loss.function(logits, targets, class_weight=weights, grad=True)
+            assert value[0] == wanted[0] and same_bits(value[1], wanted[1])
+
+
+def test_sparse_targets_are_finite_in_the_dtype_of_the_logits() -> None:
+    targets = scipy.sparse.csr_array(np.array([[1.0, 0, 0], [0, 1e39, 0]]))
+    with pytest.raises(ValueError, match=r"targets\[1, 1\] is 1e\+39: .* finite as float32"):
+        fx.softmax_cross_entropy(np.zeros((2, 3), np.float32), targets)
+    assert np.isfinite(fx.softmax_cross_entropy(np.zeros((2, 3)), targets))
+
+
+def test_a_bias_of_minus_infinity_outdoes_a_score_of_infinity(isa: str) -> None:
+    logits = np.array([[1.0, np.inf, 2.0]])
+    biased = fx.softmax_cross_entropy(logits, [0], logit_bias=[0.0, -np.inf, 0.0], grad=True)
+    masked = fx.softmax_cross_entropy(logits, [0], class_mask=[False, True, False], grad=True)
+    assert biased[0] == pytest.approx(masked[0], rel=1e-15)
+    np.testing.assert_allclose(biased[1], masked[1], rtol=1e-14)
+
+
+@pytest.mark.parametrize("function", [fx.softmax_cross_entropy_hvp, fx.sigmoid_cross_entropy_hvp])
+def test_products_need_a_vector(function: Any) -> None:
+    with pytest.raises(TypeError, match="v is None"):
+        function(np.zeros((2, 3)), [0, 1] if function is fx.softmax_cross_entropy_hvp else np.zeros((2, 3)), None)
