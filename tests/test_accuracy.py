@@ -46,7 +46,8 @@ def classes_of(loss: Loss, form: str, options: int) -> tuple[int, ...]:
 
 @lru_cache(maxsize=2)
 def hard_case(loss: Loss, form: str, options: int, classes: int, dtype: Any) -> tuple[Any, Any, oracle.Exact]:
-    logits, targets = hard_rows(classes, dtype, 400_000 if form == "labels" and options == 0 else 100_000)
+    elements = 400_000 if form == "labels" and options == 0 else 100_000
+    logits, targets = hard_rows(classes, dtype, elements if loss is LOSSES[0] else elements // 4)
     if loss.outcomes == "elements":
         logits = margins_of_the_contract(logits)
     if loss.takes == "probabilities":
