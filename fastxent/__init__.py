@@ -10,6 +10,7 @@ except ModuleNotFoundError as error:  # pragma: no cover - only in a checkout th
         "then use `.venv/bin/python -P`, or start Python in another folder"
     ) from None
 
+from fastxent import losses
 from fastxent._info import __version__, info
 from fastxent.probability import binary_cross_entropy, categorical_cross_entropy
 from fastxent.sigmoid import sigmoid_cross_entropy, sigmoid_cross_entropy_hvp, sigmoid_focal_loss
@@ -33,6 +34,7 @@ __all__ = [
     "log_expit",
     "log_softmax",
     "logsumexp",
+    "losses",
     "poly_cross_entropy",
     "set_isa",
     "set_num_threads",

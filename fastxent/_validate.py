@@ -182,7 +182,7 @@ def buffer(
     itself: str,
 ) -> np.ndarray:
     """A caller's array to write to, checked."""
-    if type(asked) is not np.ndarray:
+    if type(asked) is not np.ndarray and type(asked) is not np.memmap:
         others = "" if name == "out" else "True, False or "
         raise TypeError(f"{name} is {type(asked).__name__}: give {others}a numpy array to write into")
     if asked.dtype not in dtypes or not asked.dtype.isnative:
@@ -580,6 +580,22 @@ def targets_of(
     if ignore_index is not None:
         raise ValueError("ignore_index goes with integer labels: give rows to ignore a sample_weight of 0")
     return None, as_rows(real_array("targets", array), axis), None
+
+
+def integral_labels(name: str, value: Any) -> Any:
+    """Targets of the softmax losses; labels that are floats as integers, if that is what they are."""
+    if value is None or is_sparse(value) or isinstance(value, np.ma.MaskedArray):
+        return value
+    array = np.asarray(value)
+    if array.ndim != 1 or array.dtype.kind != "f":
+        return array
+    with np.errstate(invalid="ignore"):
+        labels = array.astype(np.int64)
+    bad = labels != array
+    if bad.any():
+        row = int(bad.argmax())
+        raise ValueError(f"{name}[{row}] is {array[row]}: labels are whole numbers, or give a distribution (n, C)")
+    return labels
 
 
 def labels_of(array: np.ndarray, classes: int, ignore_index: int | None) -> np.ndarray:

@@ -163,7 +163,7 @@ def test_memory_maps(loss: Loss, dtype: Any, tmp_path: Path) -> None:
     assert_same(got, results(loss, logits, targets))
     assert all(type(array) is np.ndarray for array in got[:3])
     out = np.memmap(tmp_path / "grad.npy", dtype, "w+", shape=logits.shape)
-    loss.function(logits, targets, grad=np.asarray(out))
+    loss.function(logits, targets, grad=out)
     out.flush()
     on_disk = np.fromfile(tmp_path / "grad.npy", dtype).reshape(logits.shape)
     assert same_bits(on_disk, loss.function(logits, targets, grad=True)[1])
