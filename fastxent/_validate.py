@@ -7,6 +7,7 @@ the row, the value and the way out.
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -444,6 +445,11 @@ def check_range(name: str, array: np.ndarray, low: float, high: float, rule: str
             raise ValueError(f"{name}[{where}] is {block[at]}: {rule}")
 
 
+def check_finite(name: str, array: np.ndarray) -> None:
+    """Refuse an element that is NaN or infinite."""
+    check_range(name, array, -sys.float_info.max, math.inf, f"{name} are finite")
+
+
 # ---- calibration ---------------------------------------------------------------------------------------------
 
 
@@ -582,19 +588,17 @@ def targets_of(
     return None, as_rows(real_array("targets", array), axis), None
 
 
-def integral_labels(name: str, value: Any) -> Any:
-    """Targets of the softmax losses; labels that are floats as integers, if that is what they are."""
-    if value is None or is_sparse(value) or isinstance(value, np.ma.MaskedArray):
-        return value
-    array = np.asarray(value)
-    if array.ndim != 1 or array.dtype.kind != "f":
+def whole_numbers(name: str, array: np.ndarray) -> np.ndarray:
+    """Labels that are floats as integers, if that is what they are; other dtypes as they are."""
+    if array.dtype.kind != "f" and not is_half(array.dtype):
         return array
     with np.errstate(invalid="ignore"):
         labels = array.astype(np.int64)
     bad = labels != array
     if bad.any():
-        row = int(bad.argmax())
-        raise ValueError(f"{name}[{row}] is {array[row]}: labels are whole numbers, or give a distribution (n, C)")
+        at = tuple(int(i) for i in np.unravel_index(int(bad.argmax()), array.shape))
+        where = ", ".join(map(str, at))
+        raise ValueError(f"{name}[{where}] is {array[at]}: labels are whole numbers; give a distribution for each row")
     return labels
 
 

@@ -7,18 +7,23 @@ from types import TracebackType
 
 
 class Words:
-    """A context in which the messages of TypeError and ValueError call things by other names.
+    """A context in which the messages of TypeError and ValueError put things in other words.
 
-    >>> with Words(targets="y_true"):
-    ...     raise ValueError("targets[3] is -1")
+    >>> with Words({"targets": "y_true", ", or say so": ""}):
+    ...     raise ValueError("targets[3] is -1: mend it, or say so")
     Traceback (most recent call last):
-    ValueError: y_true[3] is -1
+    ValueError: y_true[3] is -1: mend it
 
     """
 
-    def __init__(self, **names: str) -> None:
-        self.names = names
-        self.pattern = re.compile(rf"\b({'|'.join(names)})\b")
+    def __init__(self, words: dict[str, str]) -> None:
+        self.words = words
+        # Longer ones first: none may hide another that begins like it. Of words, no parts.
+        choices = [
+            (r"\b" if phrase[0].isalnum() else "") + re.escape(phrase) + (r"\b" if phrase[-1].isalnum() else "")
+            for phrase in sorted(words, key=len, reverse=True)
+        ]
+        self.pattern = re.compile("|".join(choices))
 
     def __enter__(self) -> None:
         return None
@@ -27,5 +32,5 @@ class Words:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if kind is TypeError or kind is ValueError:
-            message = self.pattern.sub(lambda found: self.names[found[0]], str(error))
+            message = self.pattern.sub(lambda found: self.words[found[0]], str(error))
             raise kind(message).with_traceback(traceback) from None

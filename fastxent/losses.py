@@ -27,7 +27,7 @@ __all__ = [
     "SoftmaxFocalLoss",
 ]
 
-_WORDS = Words(logits="raw_prediction", targets="y_true", grad="gradient_out", hess="hessian_out")
+_WORDS = Words({"logits": "raw_prediction", "targets": "y_true", "grad": "gradient_out", "hess": "hessian_out"})
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -368,7 +368,7 @@ class _SoftmaxLoss(_ScoreLoss):
             raise ValueError(f"raw_prediction has shape {x.shape}: give (n, C), one column for each class")
         if self.n_classes is not None and x.shape[1] != self.n_classes:
             raise ValueError(f"raw_prediction has {x.shape[1]} columns, but n_classes is {self.n_classes}")
-        return x, _validate.integral_labels("y_true", y_true), list(outs)
+        return x, _labels(y_true), list(outs)
 
     def predict_proba(
         self, raw_prediction: Any, proba_out: np.ndarray | None = None, n_threads: int | None = None
@@ -421,7 +421,7 @@ class _SoftmaxLoss(_ScoreLoss):
             float32 for float32 targets, otherwise float64. Without `n_classes` or an option of that length, C is one
             more than the largest label.
         """
-        y = _validate.integral_labels("y_true", y_true)
+        y = _labels(y_true)
         dtype = np.dtype(np.float32) if getattr(y_true, "dtype", None) == np.float32 else np.dtype(np.float64)
         eps = float(np.finfo(dtype).eps)
         with _WORDS:
@@ -478,6 +478,13 @@ class _SoftmaxLoss(_ScoreLoss):
 
         found = minimize(loss_and_gradient, start, jac=True, method="L-BFGS-B", options={"ftol": 0.0, "gtol": 1e-12})
         return np.asarray(found.x)
+
+
+def _labels(y_true: Any) -> Any:
+    """Targets as the functions take them, labels as integers."""
+    if _validate.is_sparse(y_true) or isinstance(y_true, np.ma.MaskedArray) or np.ndim(y_true) != 1:
+        return y_true
+    return _validate.whole_numbers("y_true", np.asarray(y_true))
 
 
 def _weighted_sum(y: Any, sample_weight: Any, class_weight: Any) -> np.ndarray:
