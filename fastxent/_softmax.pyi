@@ -27,6 +27,19 @@ def has_masked_target(
     n_threads: int | None,
 ) -> bool: ...
 def has_bad_dense(dense: np.ndarray, single: bool, n_threads: int | None) -> bool: ...
+def quick(*arguments: Any) -> Any: ...
+def quick_at(
+    scores: int,
+    labels: int,
+    grad: int,
+    loss: int,
+    n: int,
+    classes: int,
+    single: bool,
+    ignored: int,
+    reduction: str,
+    n_threads: int | None,
+) -> float | None: ...
 def loss(
     scores: np.ndarray,
     labels: np.ndarray | None,

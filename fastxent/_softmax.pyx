@@ -22,12 +22,12 @@ from cython.parallel cimport prange, threadid
 from libc.math cimport INFINITY, exp, expm1, fabs, isfinite, pow, sqrt
 from libc.stdint cimport uint8_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
 import numpy as np
 
-from fastxent._arrays cimport (UINT64, Integers, Rows, direct_rows, integers_of, is_direct, read_integer, read_rows,
+from fastxent._arrays cimport (FLOAT32, FLOAT64, INT64, UINT64, Integers, Rows, direct_rows, integers_of, is_direct, read_integer, read_rows,
                                rows_of, write_rows)
 from fastxent._heads cimport NOT_P, P, Head, extended, head_of, wide
 from fastxent._kernels cimport (FX_FEW, Table, active, fx_rows, fx_target, fx_transform, real, row_chain, row_dot,
@@ -966,20 +966,28 @@ cdef double run(Call *c, int threads, real *like) except? -1.0:
 
 # ---- entry points -----------------------------------------------------------------------------------------
 
+cdef Py_ssize_t bad_label(const Integers *labels, Py_ssize_t n, Py_ssize_t classes, bint has_ignored,
+                          long long ignored) noexcept nogil:
+    cdef bint wraps = labels.storage == UINT64
+    cdef Py_ssize_t i
+    cdef long long label
+    for i in range(n):
+        label = read_integer(labels, i)
+        # A uint64 of 2^63 or more reads as a negative number, which it is not.
+        if ((label < 0 or label >= classes)
+                and not (has_ignored and label == ignored and not (wraps and label < 0))):
+            return i
+    return -1
+
+
 def first_bad_label(labels, Py_ssize_t classes, ignored):
     """The first row whose label is neither in [0, classes) nor `ignored`, or -1."""
     cdef Integers integers = integers_of(labels)
-    cdef Py_ssize_t i, n = len(labels), bad = -1
-    cdef bint has_ignored = ignored is not None, wraps = integers.storage == UINT64
-    cdef long long label, ignored_label = ignored if has_ignored else 0
+    cdef Py_ssize_t n = len(labels), bad
+    cdef bint has_ignored = ignored is not None
+    cdef long long ignored_label = ignored if has_ignored else 0
     with nogil:
-        for i in range(n):
-            label = read_integer(&integers, i)
-            # A uint64 of 2^63 or more reads as a negative number, which it is not.
-            if ((label < 0 or label >= classes)
-                    and not (has_ignored and label == ignored_label and not (wraps and label < 0))):
-                bad = i
-                break
+        bad = bad_label(&integers, n, classes, has_ignored, ignored_label)
     return bad
 
 
@@ -1206,6 +1214,49 @@ cdef two_parts(cnp.ndarray values, bint single):
         return high, np.where(np.isfinite(high), values - high, 0.0).astype(np.float32)
 
 
+cdef int start(Call *c, Rows scores, Py_ssize_t n, Py_ssize_t classes, bint single, bint transformed) except -1:
+    """A call for these scores without any option, targets or results."""
+    memset(c, 0, sizeof(Call))
+    c.kernels = active
+    c.head = head_of("cross_entropy", 0.0)
+    c.linear = True
+    c.double_scores = not single
+    c.scores = scores
+    c.n = n
+    c.classes = classes
+    c.summed = summed_rows(classes, (4 if single else 8) * (3 if transformed else 1))
+    c.chunk = chunk_rows(c.summed,
+                         is_direct(&c.scores, <float *>NULL) if single else is_direct(&c.scores, <double *>NULL))
+    c.transform.scale = 1.0
+    c.transformed = transformed
+    return 0
+
+
+cdef int start_with(Call *c, cnp.ndarray scores, bint transformed) except -1:
+    cdef Py_ssize_t classes = cnp.PyArray_DIM(scores, cnp.PyArray_NDIM(scores) - 1)
+    return start(c, rows_of(scores), cnp.PyArray_SIZE(scores) // classes, classes,
+                 cnp.PyArray_ITEMSIZE(scores) != 8, transformed)
+
+
+cdef object finish(Call *c, str reduction, n_threads):
+    """Run a call; what `loss` returns."""
+    cdef bint single = not c.double_scores
+    cdef int threads = threads_for(n_threads, c.n * c.classes)
+    cdef double total
+    cdef cnp.ndarray losses = None
+    c.scale = 1.0
+    if reduction == "mean":
+        total = total_weight(c)
+        c.scale = 1.0 / total if total > 0.0 else 0.0
+    elif reduction == "none":
+        losses = np.empty(c.n, np.float32 if single else np.float64)
+        c.losses = cnp.PyArray_DATA(losses)
+    total = run(c, threads, <float *>NULL) if single else run(c, threads, <double *>NULL)
+    if c.refused:
+        return None
+    return losses if losses is not None else total * c.scale
+
+
 def loss(cnp.ndarray scores, labels, dense, sparse, weights, str head, double parameter, alpha, double smoothing,
          double z_loss, transform, ignored, str reduction, grad, hess, vector, bint in_place, temperature, n_threads):
     """The checked call: exactly one of `labels`, `dense`, `sparse` is given, arrays are (rows, n) or
@@ -1215,37 +1266,21 @@ def loss(cnp.ndarray scores, labels, dense, sparse, weights, str head, double pa
     to fill with each row's derivative or None. Returns a float, or with "none" an array; None if dense
     targets or a mask must be refused."""
     cdef Call c
-    cdef bint single = cnp.PyArray_ITEMSIZE(scores) != 8
-    cdef double total
-    cdef int threads
-    cdef cnp.ndarray array, bias_high = None, bias_low = None
-    c.kernels = active
+    cdef cnp.ndarray bias_high = None, bias_low = None
+    start_with(&c, scores, transform is not None)
     c.head = head_of(head, parameter)
     c.linear = head == "cross_entropy"
-    c.double_scores = not single
     c.alpha = <double *>data_of(alpha)
     c.smoothing = smoothing
     c.z_loss = z_loss
-    c.scores = rows_of(scores)
-    c.classes = cnp.PyArray_DIM(scores, cnp.PyArray_NDIM(scores) - 1)
-    c.n = cnp.PyArray_SIZE(scores) // c.classes
-    c.summed = summed_rows(c.classes, (4 if single else 8) * (3 if transform is not None else 1))
-    c.chunk = chunk_rows(c.summed,
-                         is_direct(&c.scores, <float *>NULL) if single else is_direct(&c.scores, <double *>NULL))
     c.has_ignored = ignored is not None
     c.ignored = ignored if c.has_ignored else 0
     set_targets(&c, labels, dense, sparse)
     c.weights = <double *>data_of(weights)
-    c.transform.scale = 1.0
-    c.transform.scale_rest = c.transform.cap = 0.0
-    c.bias = c.bias_low = NULL
-    c.has_left_out = False
-    c.paired = False
-    c.transformed = transform is not None
     if c.transformed:
         c.transform.scale, c.transform.scale_rest, c.transform.cap, bias, mask = transform
         if bias is not None:
-            bias_high, bias_low = two_parts(bias, single)
+            bias_high, bias_low = two_parts(bias, not c.double_scores)
             c.bias = data_of(bias_high)
             c.bias_low = data_of(bias_low)
         c.has_left_out = mask is not None
@@ -1264,19 +1299,111 @@ def loss(cnp.ndarray scores, labels, dense, sparse, weights, str head, double pa
     if c.has_vector:
         c.vector = rows_of(vector)
     c.in_place = in_place
-    c.refused = False
-    c.scale = 1.0
-    if reduction == "mean":
-        total = total_weight(&c)
-        c.scale = 1.0 / total if total > 0.0 else 0.0
-    c.losses = NULL
-    losses = None
-    if reduction == "none":
-        losses = np.empty(c.n, np.float32 if single else np.float64)
-        array = losses
-        c.losses = cnp.PyArray_DATA(array)
-    threads = threads_for(n_threads, c.n * c.classes)
-    total = run(&c, threads, <float *>NULL) if single else run(&c, threads, <double *>NULL)
-    if c.refused:
+    return finish(&c, reduction, n_threads)
+
+
+cdef inline bint is_whole(cnp.ndarray array, int ndim):
+    """Whether an array is contiguous, aligned and of this machine's byte order, of so many dimensions."""
+    return cnp.PyArray_NDIM(array) == ndim and cnp.PyArray_ISCARRAY_RO(array)
+
+
+cdef inline bint is_off(object option, double value):
+    return type(option) is float and <double>option == value
+
+
+cdef inline bint is_apart(cnp.ndarray a, cnp.ndarray b):
+    """Whether contiguous arrays share no memory."""
+    cdef const char *x = <const char *>cnp.PyArray_DATA(a)
+    cdef const char *y = <const char *>cnp.PyArray_DATA(b)
+    return x + cnp.PyArray_NBYTES(a) <= y or y + cnp.PyArray_NBYTES(b) <= x
+
+
+def quick(logits, targets, grad, hess, axis, sample_weight, class_weight, label_smoothing, ignore_index, class_mask,
+          temperature, temperature_grad, softcap, logit_bias, z_loss, reduction, n_threads):
+    """The call that is made most, labels for whole rows without options, checked here and computed, for a third of the
+    time where arrays are small; None for every other call, and for all that must be refused."""
+    cdef Call c
+    cdef cnp.ndarray scores, labels, out = None
+    cdef Py_ssize_t bad
+    if not (cnp.PyArray_CheckExact(logits) and cnp.PyArray_CheckExact(targets) and hess is False
+            and sample_weight is None and class_weight is None and is_off(label_smoothing, 0.0) and class_mask is None
+            and is_off(temperature, 1.0) and temperature_grad is False and softcap is None and logit_bias is None
+            and is_off(z_loss, 0.0) and (ignore_index is None or type(ignore_index) is int)
+            and type(reduction) is str and reduction in ("mean", "sum", "none")
+            and type(axis) is int and (axis == -1 or axis == 1)):
         return None
-    return losses if losses is not None else total * c.scale
+    scores = logits
+    labels = targets
+    if not (is_whole(scores, 2) and cnp.PyArray_NDIM(labels) == 1 and cnp.PyArray_ISALIGNED(labels)
+            and cnp.PyArray_ISNOTSWAPPED(labels) and cnp.PyArray_ISINTEGER(labels)
+            and (cnp.PyArray_TYPE(scores) == cnp.NPY_FLOAT or cnp.PyArray_TYPE(scores) == cnp.NPY_DOUBLE)
+            and cnp.PyArray_DIM(scores, 1) >= 2 and cnp.PyArray_DIM(labels, 0) == cnp.PyArray_DIM(scores, 0)):
+        return None
+    start_with(&c, scores, False)
+    c.plain = True
+    c.kind = LABELS
+    c.labels = integers_of(labels)
+    c.has_ignored = ignore_index is not None
+    if c.has_ignored:
+        if not -(1 << 63) <= ignore_index < 1 << 63:
+            return None
+        c.ignored = ignore_index
+    with nogil:
+        bad = bad_label(&c.labels, c.n, c.classes, c.has_ignored, c.ignored)
+    if bad >= 0:
+        return None
+    if grad is True:
+        out = cnp.PyArray_EMPTY(2, cnp.PyArray_DIMS(scores), cnp.PyArray_TYPE(scores), 0)
+    elif cnp.PyArray_CheckExact(grad):
+        out = grad
+        if not (is_whole(out, 2) and cnp.PyArray_ISWRITEABLE(out)
+                and cnp.PyArray_TYPE(out) == cnp.PyArray_TYPE(scores)
+                and cnp.PyArray_DIM(out, 0) == c.n and cnp.PyArray_DIM(out, 1) == c.classes):
+            return None
+        c.in_place = cnp.PyArray_DATA(out) == cnp.PyArray_DATA(scores)
+        if not ((c.in_place or is_apart(out, scores)) and (cnp.PyArray_ISONESEGMENT(labels) and is_apart(out, labels))):
+            return None
+    elif grad is not False:
+        return None
+    if out is None:
+        return finish(&c, reduction, n_threads)
+    c.has_grad = True
+    c.grad = rows_of(out)
+    return finish(&c, reduction, n_threads), out
+
+
+def quick_at(size_t scores, size_t labels, size_t grad, size_t loss, Py_ssize_t n, Py_ssize_t classes, bint single,
+             long long ignored, str reduction, n_threads):
+    """The same for contiguous memory by its address, int64 labels and a reduced loss, which is returned and, rounded to
+    the type of the scores, stored at `loss`; None if a label is out of range."""
+    cdef Call c
+    cdef Rows rows
+    cdef Py_ssize_t bad
+    cdef double value
+    rows.data = <char *>scores
+    rows.storage = FLOAT32 if single else FLOAT64
+    rows.inner = max(1, n)
+    rows.outer_stride = 0
+    rows.class_stride = 4 if single else 8
+    rows.inner_stride = rows.class_stride * classes
+    start(&c, rows, n, classes, single, False)
+    c.plain = True
+    c.kind = LABELS
+    c.labels.data = <char *>labels
+    c.labels.storage = INT64
+    c.labels.stride = 8
+    c.has_ignored = True
+    c.ignored = ignored
+    with nogil:
+        bad = bad_label(&c.labels, n, classes, True, ignored)
+    if bad >= 0:
+        return None
+    c.has_grad = True
+    c.grad = rows
+    c.grad.data = <char *>grad
+    value = finish(&c, reduction, n_threads)
+    if single:
+        (<float *>loss)[0] = <float>value
+    else:
+        (<double *>loss)[0] = value
+    return value

@@ -31,6 +31,9 @@ class Words:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if kind is TypeError or kind is ValueError:
-            message = self.pattern.sub(lambda found: self.words[found[0]], str(error))
-            raise kind(message).with_traceback(traceback) from None
+        if error is not None and (kind is TypeError or kind is ValueError):
+            raise self.put(error).with_traceback(traceback) from None
+
+    def put(self, error: BaseException) -> BaseException:
+        """An error of the same kind in these words; for code in a hurry, to which entering the context is too much."""
+        return type(error)(self.pattern.sub(lambda found: self.words[found[0]], str(error)))

@@ -227,7 +227,7 @@ def softmax_cross_entropy(
     Szegedy et al., "Rethinking the Inception architecture" (2016) for smoothing.
     """
     # By position, which for small arrays is a tenth of the call.
-    return _softmax_loss(
+    arguments = (
         logits,
         targets,
         grad,
@@ -246,6 +246,8 @@ def softmax_cross_entropy(
         reduction,
         n_threads,
     )
+    result = _softmax.quick(*arguments)
+    return _softmax_loss(*arguments) if result is None else result
 
 
 @overload
