@@ -223,7 +223,8 @@ def loss(scores, dense, sparse, weights, row_weights, double total_weight, doubl
     if c.has_vector:
         c.vector = elements_of(vector)
     c.refused = 0
-    threads = threads_for(n_threads, c.n)
+    # By element this takes so many times what a softmax does, and the more so in doubles.
+    threads = threads_for(n_threads, c.n * (3 if gamma == 0.0 else 8) * (1 if single else 2))
     total = run(&c, threads, <float *>NULL) if single else run(&c, threads, <double *>NULL)
     if c.refused:
         return None

@@ -10,6 +10,7 @@ multiply.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -48,16 +49,19 @@ class _ScoreLoss:
                 object.__setattr__(self, name, array)
         self._check_options()
 
-    def _changed(self) -> dict[str, Any]:
-        """The fields that differ from their defaults."""
-        fields = {field.name: (field.default, getattr(self, field.name)) for field in dataclasses.fields(self)}
-        return {name: value for name, (default, value) in fields.items() if np.ndim(value) or value != default}
-
+    @functools.cached_property
     def _options(self) -> dict[str, Any]:
         """What the function is called with."""
         options = self._changed()
         options.pop("n_classes", None)
         return options
+
+    def _changed(self) -> dict[str, Any]:
+        """The fields that differ from their defaults."""
+        fields = {
+            field.name: (field.default, getattr(self, field.name)) for field in dataclasses.fields(self) if field.init
+        }
+        return {name: value for name, (default, value) in fields.items() if np.ndim(value) or value != default}
 
     def __repr__(self) -> str:
         options = ", ".join(f"{name}={value!r}" for name, value in self._changed().items())
@@ -234,7 +238,7 @@ class _ScoreLoss:
         if negative is not None:
             return float(np.average(self.loss(y, x, n_threads=n_threads), weights=sample_weight))
         with _WORDS:
-            value: float = self.function(x, y, sample_weight=weights, n_threads=n_threads, **self._options())
+            value: float = self.function(x, y, sample_weight=weights, n_threads=n_threads, **self._options)
         return value
 
     def _run(
@@ -265,7 +269,7 @@ class _ScoreLoss:
                     for name, option in (("gradient", "grad"), ("hessian", "hess"))
                     if name in outs
                 },
-                **self._options(),
+                **self._options,
             )
         results = list(results) if len(outs) > 1 or "loss" not in outs else [results]
         if "loss" not in outs:
@@ -347,7 +351,7 @@ class _SoftmaxLoss(_ScoreLoss):
         elif classes < 2:
             raise ValueError(f"n_classes is {classes}: a softmax needs two classes or more, use SigmoidCrossEntropy")
         targets = np.zeros((1, classes))
-        options = self._options()
+        options = dict(self._options)
         options.pop("ignore_index", None)
         self.function(np.zeros((1, classes)), targets, **options)
         _validate.ignored(self.ignore_index)
@@ -468,7 +472,7 @@ class _SoftmaxLoss(_ScoreLoss):
         """The minimum of the loss of one row whose targets are the shares: losses are linear in their targets."""
         from scipy.optimize import minimize  # a quarter of a second, for those who come this far
 
-        options = self._options()
+        options = dict(self._options)
         for name in ("class_weight", "ignore_index"):  # in the shares already
             options.pop(name, None)
 
@@ -620,9 +624,9 @@ class _SigmoidLoss(_ScoreLoss):
     pos_weight: Any = 1.0
 
     def _check_options(self) -> None:
-        lengths = {len(value) for value in self._options().values() if np.ndim(value)}
+        lengths = {len(value) for value in self._options.values() if np.ndim(value)}
         shape = (1, max(lengths, default=1))
-        self.function(np.zeros(shape), np.zeros(shape), **self._options())
+        self.function(np.zeros(shape), np.zeros(shape), **self._options)
 
     def _arrays(self, y_true: Any, raw_prediction: Any, outs: Any) -> tuple[np.ndarray, Any, list[Any]]:
         x = _validate.float_array("raw_prediction", raw_prediction)
@@ -755,9 +759,7 @@ class SigmoidFocalLoss(_SigmoidLoss):
         function: Callable[..., Any] = self.function
 
         def root(column: int, mean: float) -> float:
-            options = {
-                name: float(value[column]) if np.ndim(value) else value for name, value in self._options().items()
-            }
+            options = {name: float(value[column]) if np.ndim(value) else value for name, value in self._options.items()}
 
             def slope(score: float) -> float:
                 weights = [1 - mean, mean]

@@ -201,8 +201,13 @@ class _Fused(Function):  # type: ignore[misc]
         return gradient, None, None, None
 
 
-# Past what `Function.apply` does for `torch.func`, which cannot follow us anyway: a twelfth of a small call.
-_fused: Callable[..., torch.Tensor] = super(Function, _Fused).apply
+_apply: Callable[..., torch.Tensor] = super(Function, _Fused).apply
+
+
+def _fused(input: torch.Tensor, target: torch.Tensor, loss: _Loss, reduction: str) -> torch.Tensor:
+    """`_Fused.apply` past what it does for `torch.func`, a twelfth of a small call; there it says that we cannot."""
+    apply = _Fused.apply if torch._C._are_functorch_transforms_active() else _apply
+    return apply(input, target, loss, reduction)
 
 
 class _FusedGradient(Function):  # type: ignore[misc]

@@ -1,9 +1,9 @@
 """torch's reference functions and sample inputs of its cross-entropies, from `torch/testing/_internal`, run on ours.
 
-Cases are the module inputs of `common_modules.py`, the tests of functions and criteria in `common_nn.py`, and the sample
-inputs of `common_methods_invocations.py`, in float32 and float64. Losses are compared with the reference functions of
-`common_nn.py` and with torch; gradients, by targets too where these are floating, with torch, and in float64 with
-differences, up to the second derivative.
+Cases are the module inputs of `common_modules.py`, the tests of functions and criteria in `common_nn.py`, and the
+sample inputs of `common_methods_invocations.py`, in float32 and float64. Losses are compared with the reference
+functions of `common_nn.py` and with torch; gradients, by targets too where these are floating, with torch, and in
+float64 with differences, up to the second derivative.
 
 Left out is one sample that draws targets of a binary cross-entropy outside [0, 1], which we refuse.
 """
