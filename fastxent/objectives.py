@@ -211,7 +211,8 @@ def lightgbm_objective(loss: _ScoreLoss, *, hessian: str = "exact", n_threads: i
     hessian : {"exact", "upper", "lightgbm", "abs"}
         What stands for the second derivative: itself, ``p (1 - p)`` for cross-entropy; twice that, a bound of the whole
         Hessian; for softmax losses K / (K - 1) times it, as LightGBM's own objective has; or ``|gradient|``,
-        ``|p - y|`` for cross-entropy. Never below 1e-16: that of focal losses is negative far on the wrong side.
+        ``|p - y|`` for cross-entropy. Never below 1e-16: far on the wrong side the exact one of focal losses and of
+        generalised cross-entropy is negative, and where many rows are there "abs" learns better.
     n_threads : int, optional
         How many threads to use at most.
 

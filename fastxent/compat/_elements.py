@@ -1,4 +1,4 @@
-"""What several of the skins need of arrays."""
+"""What several of the skins need of elementwise losses."""
 
 from __future__ import annotations
 
@@ -7,24 +7,46 @@ from typing import Any
 import numpy as np
 
 from fastxent import _validate
+from fastxent.sigmoid import sigmoid_cross_entropy
 
 
-def weighted_targets(name: str, pos_weight: Any, targets: Any, logits: np.ndarray) -> tuple[Any, np.ndarray | None]:
-    """Targets and weights that come to the same as a factor of the positive terms, broadcast to the logits.
-
-    ``(1 - y) f(x) + w y f(-x) = W ((1 - t) f(x) + t f(-x))`` with ``W = 1 - y + w y`` and ``t = w y / W``; labels 0
-    and 1 stay what they are.
-    """
+def positive_factors(name: str, pos_weight: Any, logits: np.ndarray) -> np.ndarray:
+    """Factors of positive targets, broadcast to the logits."""
     factors = _validate.real_array(name, pos_weight)
     _validate.check_range(name, factors, 0.0, np.inf, "factors of positive targets are finite and not negative")
-    y = _validate.real_array("targets", targets)
-    _validate.check_probabilities("targets", y)
-    y = y.astype(np.float64)
     try:
-        factors = np.broadcast_to(factors, logits.shape)
+        return np.broadcast_to(factors.astype(np.float64), logits.shape)
     except ValueError:
         raise ValueError(
             f"{name} has shape {factors.shape}, which cannot be broadcast to the logits' {logits.shape}"
         ) from None
-    weights = 1 - y + factors * y
-    return np.divide(factors * y, weights, out=y, where=weights > 0), weights
+
+
+def factored_cross_entropy(
+    logits: np.ndarray,
+    targets: Any,
+    *,
+    factors: np.ndarray,
+    reduction: str = "none",
+    grad: Any = False,
+    n_threads: int | None = None,
+) -> Any:
+    """`sigmoid_cross_entropy` with a factor of the positive term for each element; "sum" or "none"."""
+    y = _validate.real_array("targets", targets)
+    if y.shape != logits.shape:
+        raise ValueError(f"targets have shape {y.shape}, logits {logits.shape}: they go element by element")
+    _validate.check_probabilities("targets", y)
+    options: dict[str, Any] = {"reduction": reduction, "n_threads": n_threads}
+    if ((y == 0) | (y == 1)).all():
+        weights = np.where(y == 1, factors, 1.0)
+        return sigmoid_cross_entropy(logits, y, sample_weight=weights, grad=grad, **options)
+    # One target between 0 and 1 for both terms would have to be rounded, and at large scores that shows.
+    options["grad"] = grad is not False
+    absent = sigmoid_cross_entropy(logits, np.zeros(y.shape), sample_weight=1.0 - y, **options)
+    options["grad"] = grad
+    present = sigmoid_cross_entropy(logits, np.ones(y.shape), sample_weight=factors * y, **options)
+    if grad is False:
+        return absent + present
+    gradient = present[1]
+    gradient += absent[1]
+    return absent[0] + present[0], gradient

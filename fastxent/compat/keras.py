@@ -112,11 +112,17 @@ def _clipped(p: np.ndarray) -> np.ndarray:
 
 def _class_labels(y_true: Any, y_pred: np.ndarray, axis: int) -> np.ndarray:
     """Labels of the rows of predictions, of an integer dtype; an axis of one is left out."""
+    axis = _validate.class_axis(y_pred, axis, "y_pred")
     labels = _validate.whole_numbers("y_true", _validate.real_array("y_true", y_true))
     if labels.dtype.kind == "b":
         labels = labels.astype(np.int8)
     if labels.ndim == y_pred.ndim and labels.shape[axis] == 1:
         labels = labels.squeeze(axis)
+    if labels.ndim == y_pred.ndim:
+        raise ValueError(
+            f"y_true has shape {labels.shape}, y_pred {y_pred.shape}: give one label a row; for distributions use"
+            " CategoricalCrossentropy"
+        )
     return labels
 
 
@@ -535,7 +541,7 @@ def _reduce(values: np.ndarray, sample_weight: Any, valid: np.ndarray | None, re
         _validate.check_finite("sample_weight", weights)
         values, weights = _same_rank(values, weights)
         try:
-            values, weights = np.broadcast_arrays(values, weights)
+            weights = np.broadcast_to(weights, values.shape)
         except ValueError:
             raise ValueError(
                 f"sample_weight has shape {weights.shape}, which cannot be broadcast to the losses' {values.shape}"

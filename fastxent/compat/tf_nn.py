@@ -18,7 +18,7 @@ import numpy as np
 
 from fastxent import _validate
 from fastxent._words import Words
-from fastxent.compat._elements import weighted_targets
+from fastxent.compat._elements import factored_cross_entropy, positive_factors
 from fastxent.sigmoid import sigmoid_cross_entropy
 from fastxent.softmax import softmax_cross_entropy
 from fastxent.special import softmax
@@ -273,10 +273,7 @@ def weighted_cross_entropy_with_logits(
     with _WORDS:
         if np.ndim(pos_weight) == 0:
             return sigmoid_cross_entropy(x, y, reduction="none", grad=grad, pos_weight=pos_weight)
-        if np.shape(y) != x.shape:
-            raise ValueError(f"targets have shape {np.shape(y)}, logits {x.shape}: labels go element by element")
-        y, weights = weighted_targets("pos_weight", pos_weight, y, x)
-        return sigmoid_cross_entropy(x, y, reduction="none", grad=grad, sample_weight=weights)
+        return factored_cross_entropy(x, y, factors=positive_factors("pos_weight", pos_weight, x), grad=grad)
 
 
 def _both(labels: Any, logits: Any) -> tuple[np.ndarray, Any]:

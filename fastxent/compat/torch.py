@@ -34,7 +34,7 @@ from torch.nn import _reduction
 from fastxent import _softmax as _softmax_kernels
 from fastxent import _validate
 from fastxent._words import Words
-from fastxent.compat._elements import weighted_targets
+from fastxent.compat._elements import factored_cross_entropy, positive_factors
 from fastxent.probability import binary_cross_entropy as _binary_cross_entropy
 from fastxent.sigmoid import sigmoid_cross_entropy, sigmoid_cross_entropy_hvp
 from fastxent.softmax import softmax_cross_entropy, softmax_cross_entropy_hvp
@@ -65,6 +65,9 @@ _WORDS = Words(
         "categorical_cross_entropy for class labels": "nll_loss for class labels",
     }
 )
+
+# What torch takes for p (1 - p) below it, a float that it calls 1e-12.
+_SMALLEST_SPREAD = float(np.float32(1e-12))
 
 # Allocators differ in what a fresh page costs: NumPy's asks for huge ones, torch's is quicker for small tensors.
 _SMALL = 1 << 16
@@ -317,10 +320,10 @@ class _BinaryLosses(Function):  # type: ignore[misc]
         wide, labels = p.astype(value.dtype, copy=False), y.astype(value.dtype, copy=False)
         with np.errstate(divide="ignore", invalid="ignore"):
             spread = (1 - wide) * wide
-            if p.size and not spread.min() >= 1e-12:
-                at = spread < 1e-12
+            if p.size and not spread.min() >= _SMALLEST_SPREAD:
+                at = spread < _SMALLEST_SPREAD
                 part, share = wide[at], labels[at]
-                gradient[at] = (part - share) / value.dtype.type(1e-12)
+                gradient[at] = (part - share) / value.dtype.type(_SMALLEST_SPREAD)
                 yes, no = np.maximum(np.log(part), -100), np.maximum(np.log1p(-part), -100)
                 value[at] = -(share * yes + (1 - share) * no)
         ctx.save_for_backward(input, target)
@@ -333,7 +336,7 @@ class _BinaryLosses(Function):  # type: ignore[misc]
         by_input = by_target = None
         if ctx.needs_input_grad[0]:
             if torch.is_grad_enabled():
-                by_input = upstream * ((input - target) / ((1 - input) * input).clamp(min=1e-12))
+                by_input = upstream * ((input - target) / ((1 - input) * input).clamp(min=_SMALLEST_SPREAD))
             else:
                 by_input = upstream * ctx.gradient
         if ctx.needs_input_grad[1]:
@@ -624,26 +627,33 @@ def binary_cross_entropy_with_logits(
         factor = 1 if pos_weight is None else pos_weight
         rows = (1 - target) * absent + factor * target * present
         return _reduced(rows if weight is None else rows * weight, reduction)
-    options: dict[str, Any] = {}
-    whole = reduction
+    loss, whole = _sigmoid(), reduction
     if pos_weight is not None:
         if pos_weight.numel() == 1:
-            options["pos_weight"] = float(pos_weight)
+            loss = _sigmoid(pos_weight=float(pos_weight))
         elif pos_weight.shape == input.shape[-1:]:
-            options["pos_weight"] = _array(pos_weight)
+            loss = _sigmoid(pos_weight=_array(pos_weight))
         else:
             with _WORDS:
-                mixed, factors = weighted_targets("pos_weight", _array(pos_weight), _array(target), _array(input))
-            target, options["sample_weight"] = torch.from_numpy(mixed), factors
-            whole = "none" if reduction == "mean" else reduction  # of losses, not of weights
+                loss = _factored(positive_factors("pos_weight", _array(pos_weight), _array(input)))
+            whole = "none" if reduction == "mean" else reduction
     if weight is not None:
-        return _reduced(_fused(input, target, _sigmoid(**options), "none") * weight, reduction)
-    loss = _fused(input, target, _sigmoid(**options), whole)
-    return loss.mean() if whole != reduction else loss
+        return _reduced(_fused(input, target, loss, "none") * weight, reduction)
+    value = _fused(input, target, loss, whole)
+    return value.mean() if whole != reduction else value
 
 
 def _sigmoid(**options: Any) -> _Loss:
     return _Loss(sigmoid_cross_entropy, sigmoid_cross_entropy_hvp, None, options)
+
+
+def _factored(factors: np.ndarray) -> _Loss:
+    """With a factor of the positive term for each element."""
+
+    def product(x: np.ndarray, y: np.ndarray, v: np.ndarray, factors: np.ndarray, **options: Any) -> np.ndarray:
+        return sigmoid_cross_entropy_hvp(x, y, v, sample_weight=1.0 - y + factors * y, **options)
+
+    return _Loss(factored_cross_entropy, product, None, {"factors": factors})
 
 
 def binary_cross_entropy(
