@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+TENSORFLOW := .venv-tensorflow
 SOURCES := pyproject.toml meson.build meson.options README.md LICENSE tools/meson.build src_c/meson.build \
   fastxent/meson.build $(wildcard src_c/*.c src_c/*.h src_c/*.def fastxent/*.p* fastxent/*/*.p*)
 PYX := $(wildcard fastxent/*.pyx fastxent/*.pxd)
@@ -21,7 +22,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .NOTPARALLEL:
-.PHONY: build demo test docs-test docs-plots lint format bench check-kernels test-neon test-sanitize clean
+.PHONY: build demo test peers test-peers docs-test docs-plots lint format bench check-kernels test-neon test-sanitize clean
 
 build: $(VENV)/.built
 
@@ -30,6 +31,18 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.test
 	$(BIN)/pytest $(PYTEST)
+
+# The others' own tests, run on ours. TensorFlow and Keras have an environment to themselves.
+peers: $(VENV)/.peers $(TENSORFLOW)/.peers
+
+test-peers: peers
+	$(BIN)/pytest -q tests/test_compat_torch.py tests/test_objectives.py
+	$(BIN)/python tools/run_doctests.py
+	$(BIN)/python -W ignore tests/peers/scikit_learn.py
+	$(BIN)/python -W ignore tests/peers/torch_nn.py
+	$(TENSORFLOW)/bin/python -W ignore tests/peers/keras_docs.py
+	$(TENSORFLOW)/bin/python -W ignore tests/peers/keras_losses.py
+	$(TENSORFLOW)/bin/python -W ignore tests/peers/tensorflow_nn.py
 
 docs-test: $(VENV)/.demo
 	$(BIN)/python tools/run_doctests.py
@@ -76,7 +89,7 @@ test-sanitize: $(VENV)/.dev $(VENV)/.test
 	  $(BIN)/pytest -q -p no:cacheprovider $(SANITIZED_TESTS)
 
 clean:
-	rm -rf $(VENV) build/kernels build/neon build/sanitize build/sanitized dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(TENSORFLOW) build/wheel build/kernels build/neon build/sanitize build/sanitized dist .mypy_cache .ruff_cache .pytest_cache
 	rm -f fastxent-demo.png
 
 # Stamps. The package first, so that its extras find it installed and ask for no other.
@@ -86,9 +99,18 @@ $(VENV)/.python:
 	touch $@
 
 $(VENV)/.built: $(VENV)/.python $(SOURCES)
-	$(BIN)/pip install .
+	rm -rf build/wheel
+	$(BIN)/pip wheel --no-deps --wheel-dir build/wheel .
+	$(BIN)/pip install --quiet --no-deps --force-reinstall build/wheel/fastxent-*.whl
+	$(BIN)/pip install --quiet fastxent
 	touch $@
 
-$(VENV)/.demo $(VENV)/.test $(VENV)/.bench $(VENV)/.dev: $(VENV)/.%: pyproject.toml | $(VENV)/.built
+$(VENV)/.demo $(VENV)/.test $(VENV)/.bench $(VENV)/.dev $(VENV)/.peers: $(VENV)/.%: pyproject.toml | $(VENV)/.built
 	$(BIN)/pip install --quiet "fastxent[$*]"
+	touch $@
+
+$(TENSORFLOW)/.peers: $(VENV)/.built
+	test -d $(TENSORFLOW) || $(PYTHON) -m venv $(TENSORFLOW)
+	$(TENSORFLOW)/bin/pip install --quiet --no-deps --force-reinstall build/wheel/fastxent-*.whl
+	$(TENSORFLOW)/bin/pip install --quiet "fastxent[peers-tensorflow]"
 	touch $@

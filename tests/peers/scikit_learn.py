@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from typing import Any
 
 import pytest
@@ -49,6 +50,7 @@ peer._LOSSES["multinomial_loss"] = peer.HalfMultinomialLoss
 
 if __name__ == "__main__":
     os.environ["SKLEARN_RUN_FLOAT32_TESTS"] = "1"
+    os.chdir(tempfile.gettempdir())  # away from the conftest of our own tests
     sys.exit(
         pytest.main(
             [
