@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import scipy.sparse
 
-Operation = Literal["softmax_cross_entropy", "sigmoid_cross_entropy", "logsumexp"]
+Operation = Literal["softmax_cross_entropy", "sigmoid_cross_entropy", "logsumexp", "focal_objective"]
 Targets = Literal["labels", "csr", "options", "none"]
 
 BEST_PEER = "best peer"
@@ -31,7 +31,8 @@ class Goal:
 class Case:
     """One operation on one array.
 
-    The losses are means, computed with their gradient in one call; ``logsumexp`` reduces each row.
+    The losses are means, computed with their gradient in one call; ``logsumexp`` reduces each row;
+    ``focal_objective`` is what gradient boosting asks for, first and second derivative of each row.
     ``classes`` is 1 for the elementwise losses, whose array is one-dimensional. With the targets
     "options" fastxent alone is measured, with each loss and option beside the plain one.
     """
@@ -54,7 +55,7 @@ class Case:
 
     @property
     def has_gradient(self) -> bool:
-        """Whether a call returns ``(loss, gradient)`` rather than one value for each row."""
+        """Whether a call returns ``(loss, gradient)``, or two derivatives, rather than one value for each row."""
         return self.operation != "logsumexp"
 
     @property
@@ -64,8 +65,8 @@ class Case:
 
     @property
     def bytes_moved(self) -> int:
-        """The least a call has to move: logits in, gradient out (labels are not counted)."""
-        return self.array_bytes * (2 if self.has_gradient else 1)
+        """The least a call has to move: logits in, derivatives out (labels are not counted)."""
+        return self.array_bytes * {"logsumexp": 1, "focal_objective": 3}.get(self.operation, 2)
 
     def with_dtype(self, dtype: str) -> Case:
         """The same shape in another dtype; the goals were set for the first one and go."""
@@ -97,7 +98,7 @@ class Inputs:
 def make_inputs(case: Case, seed: int = 0) -> Inputs:
     """Draw the arrays: normal logits of standard deviation 3, uniform targets."""
     rng = np.random.default_rng(seed)
-    elementwise = case.operation == "sigmoid_cross_entropy"
+    elementwise = case.operation in ("sigmoid_cross_entropy", "focal_objective")
     shape = (case.rows,) if elementwise else (case.rows, case.classes)
     logits = rng.standard_normal(shape, dtype=np.dtype(case.dtype))
     logits *= 3
@@ -129,6 +130,12 @@ def _goals(peer: float, floor: float | None = None) -> tuple[Goal, ...]:
     return (best, Goal("memory floor, into buffer", floor, ours="fastxent, into buffer"))
 
 
+# The tensors of torch's users, through our functions with torch's names.
+COMPAT_TORCH = "fastxent.compat.torch"
+
+# Of the focal objective, which fastxent and NumPy are given alike.
+FOCAL_GAMMA, FOCAL_ALPHA = 2.0, 0.25
+
 # What each loss and option of `benchmarks.options` may cost, times plain cross-entropy with labels.
 OPTION_COSTS = {
     "focal": 1.25,
@@ -150,7 +157,13 @@ OPTION_COSTS = {
 
 # The rows of the design's table of speeds that have an implementation so far, with their goals.
 CASES: tuple[Case, ...] = (
-    Case("softmax_cross_entropy", 60_000, 1_000, "float32", goals=_goals(6, 1.0)),
+    Case(
+        "softmax_cross_entropy",
+        60_000,
+        1_000,
+        "float32",
+        goals=(*_goals(6, 1.0), Goal("torch", 1 / 5, ours=COMPAT_TORCH)),
+    ),
     Case("softmax_cross_entropy", 2_048, 32_000, "float32", goals=_goals(6, 1.0)),
     Case("softmax_cross_entropy", 1_024, 128_256, "float32", goals=_goals(6, 1.1)),
     Case("softmax_cross_entropy", 1_000_000, 10, "float32", goals=_goals(6)),
@@ -165,7 +178,15 @@ CASES: tuple[Case, ...] = (
         targets="none",
         goals=(*_goals(9), Goal("scipy", 1 / 30)),
     ),
-    Case("softmax_cross_entropy", 32, 10, "float32", limit_seconds=3e-6),
+    Case(
+        "softmax_cross_entropy",
+        32,
+        10,
+        "float32",
+        goals=(Goal("torch", 1.0, ours=COMPAT_TORCH),),
+        limit_seconds=3e-6,
+    ),
+    Case("focal_objective", 200_000, 1, "float64", goals=(Goal("numpy", 1 / 5),)),
     Case(
         "softmax_cross_entropy",
         4_096,

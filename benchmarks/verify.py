@@ -11,16 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cases import Case, Inputs
+from benchmarks.cases import FOCAL_ALPHA, FOCAL_GAMMA, Case, Inputs
 
 SAMPLED_ROWS = 64
 BLOCK_ELEMENTS = 1 << 20
+# What is left of derivatives by differences.
+DIFFERENCES = 1e-7
 RTOL = {"float32": 1e-3, "float64": 1e-9}
 
 
 @dataclass(frozen=True)
 class Expected:
-    """The mean loss and the gradient's ``rows``; for logsumexp no loss, and its ``values``."""
+    """The mean loss and the gradient's ``rows``; for logsumexp and objectives no loss, and their ``values``."""
 
     loss: float
     rows: np.ndarray
@@ -37,6 +39,8 @@ def expect(case: Case, inputs: Inputs) -> Expected:
         z = inputs.logits[sample].astype(float)
         gradient = (1 / (1 + np.exp(-z)) - inputs.labels[sample]) / case.rows
         return Expected(loss, sample, gradient)
+    if case.operation == "focal_objective":
+        return Expected(np.nan, sample, _focal_derivatives(inputs.logits[sample], inputs.labels[sample]))
     lse = np.concatenate([_logsumexp(inputs.logits[rows].astype(float)) for rows in blocks])
     if not case.has_gradient:
         return Expected(np.nan, np.arange(case.rows), lse)
@@ -55,7 +59,9 @@ def expect(case: Case, inputs: Inputs) -> Expected:
 def disagreement(case: Case, expected: Expected, returned: Any) -> str | None:
     """What is wrong with the result of a call, or None."""
     rtol = RTOL[case.dtype]
-    if case.has_gradient:
+    if case.operation == "focal_objective":
+        loss, gradient, shape = None, np.stack(returned, axis=1), (case.rows, 2)
+    elif case.has_gradient:
         loss, gradient = returned
         loss, gradient = float(loss), np.asarray(gradient)
         shape = (case.rows, case.classes) if case.classes > 1 else (case.rows,)
@@ -67,7 +73,7 @@ def disagreement(case: Case, expected: Expected, returned: Any) -> str | None:
         return f"loss {loss:.9g}, not {expected.loss:.9g}"
     rows = gradient[expected.rows]
     scale = np.abs(expected.values).max()
-    atol = 8 * np.finfo(case.dtype).eps * scale
+    atol = (DIFFERENCES if case.operation == "focal_objective" else 8 * np.finfo(case.dtype).eps) * scale
     if not np.allclose(rows, expected.values, rtol=rtol, atol=atol):
         worst = np.abs(rows - expected.values).max() / scale
         return f"an element is off by {worst:.2g} of the largest"
@@ -82,3 +88,16 @@ def _logsumexp(z: np.ndarray) -> np.ndarray:
 def _sigmoid_losses(inputs: Inputs, rows: slice) -> np.ndarray:
     z, y = inputs.logits[rows].astype(float), inputs.labels[rows].astype(float)
     return np.logaddexp(0, z) - y * z
+
+
+def _focal_derivatives(z: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """By central differences of the loss in long double, of which half the digits are left."""
+
+    def loss(z: np.ndarray) -> np.ndarray:
+        q = 1 / (1 + np.exp(np.where(y == 1, z, -z)))  # of the wrong outcome
+        return np.where(y == 1, FOCAL_ALPHA, 1 - FOCAL_ALPHA) * q**FOCAL_GAMMA * -np.log1p(-q)
+
+    wide, step = z.astype(np.longdouble), np.longdouble(1e-4)
+    low, middle, high = loss(wide - step), loss(wide), loss(wide + step)
+    second = np.maximum((high - 2 * middle + low) / step**2, 1e-16)
+    return np.stack([(high - low) / (2 * step), second], axis=1).astype(float)

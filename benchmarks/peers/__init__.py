@@ -2,7 +2,8 @@
 
 Each file has ``VERSION``, that of the library, and
 ``prepare(case, inputs, threads) -> list[Implementation]``, which converts the inputs as its users
-would, outside the timing, and returns nothing for a case the library does not do.
+would, outside the timing, and returns nothing for a case the library does not do. It is asked for
+cross-entropies and logsumexp, and for the operations in its ``FURTHER_OPERATIONS`` if it has any.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from benchmarks.cases import Case, Inputs
 from benchmarks.implementation import Implementation
 
 OURS = "fastxent"
+BASIC_OPERATIONS = ("softmax_cross_entropy", "sigmoid_cross_entropy", "logsumexp")
 FLOOR = "floor"
 LIBRARIES = ("numpy", "scipy", "sklearn", "torch", "jax", "tensorflow", "numba")
 
@@ -34,7 +36,10 @@ def prepare(library: str, case: Case, inputs: Inputs, threads: int) -> list[Impl
     """Implementations of one case by one library, or by a plug-in ``path.py:function``."""
     if ":" in library:
         return _prepare_plugin(library, case, inputs, threads)
-    return load(library).prepare(case, inputs, threads)
+    module = load(library)
+    if case.operation not in (*BASIC_OPERATIONS, *getattr(module, "FURTHER_OPERATIONS", ())):
+        return []
+    return module.prepare(case, inputs, threads)
 
 
 def _prepare_plugin(plugin: str, case: Case, inputs: Inputs, threads: int) -> list[Implementation]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import fastxent as fx
 from benchmarks import options
-from benchmarks.cases import Case, Inputs
+from benchmarks.cases import FOCAL_ALPHA, FOCAL_GAMMA, Case, Inputs
 from benchmarks.implementation import INTO_BUFFER, Implementation
+from fastxent.objectives import lightgbm_objective
 
 VERSION = fx.__version__
 NAME = "fastxent"
+FURTHER_OPERATIONS = ("focal_objective",)
 
 
 def prepare(case: Case, inputs: Inputs, threads: int) -> list[Implementation]:
@@ -16,6 +18,11 @@ def prepare(case: Case, inputs: Inputs, threads: int) -> list[Implementation]:
     x, labels = inputs.logits, inputs.labels
     if case.operation == "logsumexp":
         return [Implementation(NAME, NAME, lambda: fx.logsumexp(x, axis=1, n_threads=threads), role="ours")]
+    if case.operation == "focal_objective":
+        objective = lightgbm_objective(
+            fx.losses.SigmoidFocalLoss(gamma=FOCAL_GAMMA, alpha=FOCAL_ALPHA), n_threads=threads
+        )
+        return [Implementation(NAME, NAME, lambda: objective(labels, x), role="ours")]
     loss = fx.sigmoid_cross_entropy if case.operation == "sigmoid_cross_entropy" else fx.softmax_cross_entropy
     targets = labels if inputs.csr is None else inputs.csr
     buffer = inputs.buffer

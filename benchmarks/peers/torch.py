@@ -1,4 +1,4 @@
-"""torch, eager as most call it, and compiled, the fastest way it offers."""
+"""torch, eager as most call it, and compiled, the fastest way it offers; and fastxent's functions of its names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from benchmarks.cases import Case, Inputs
+from benchmarks.cases import COMPAT_TORCH, Case, Inputs
 from benchmarks.implementation import Implementation
 
 VERSION = torch.__version__
@@ -40,12 +40,15 @@ def prepare(case: Case, inputs: Inputs, threads: int) -> list[Implementation]:
         note = "dense targets, made dense outside the timing"
     leaf = x.detach().requires_grad_()
 
-    def eager() -> tuple[torch.Tensor, torch.Tensor]:
+    def eager(loss: Callable[..., torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         value = loss(leaf, targets)
         (gradient,) = torch.autograd.grad(value, leaf)
         return value.detach(), gradient
 
-    implementations = [Implementation(NAME, NAME, eager, note=note)]
+    implementations = [Implementation(NAME, NAME, lambda: eager(loss), note=note)]
+    ours = _ours(loss)
+    if ours is not None:
+        implementations.append(Implementation(COMPAT_TORCH, NAME, lambda: eager(ours), role="ours", note=note))
     fused = _compile(torch.func.grad_and_value(loss))
     if fused:
 
@@ -55,6 +58,15 @@ def prepare(case: Case, inputs: Inputs, threads: int) -> list[Implementation]:
 
         implementations.append(Implementation("torch.compile", NAME, compiled, note=note))
     return implementations
+
+
+def _ours(loss: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor] | None:
+    """Our function of the same name."""
+    try:
+        from fastxent.compat import torch as compat
+    except ImportError:
+        return None
+    return getattr(compat, loss.__name__)
 
 
 def _compile(function: Callable[..., Any]) -> Callable[..., Any] | None:
