@@ -521,3 +521,26 @@ def test_threads_of_the_special_functions(dtype: Any, shape: tuple[int, int]) ->
         wanted = function(x, n_threads=1)
         for threads in (2, 3, 7):
             assert same_bits(function(x, n_threads=threads), wanted)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("labels_dtype", ["i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"])
+@both_dtypes
+def test_the_quick_way_has_the_bits_of_the_long_one(isa: str, dtype: Any, labels_dtype: str, reduction: str) -> None:
+    """Labels without options are checked and computed in one step; a smoothing of the integer 0 goes the long way."""
+    rng = np.random.default_rng(11)
+    for shape in [(0, 3), (1, 2), (32, 10), (300, 33), (70, 1000)]:
+        logits = 5 * rng.standard_normal(shape).astype(dtype)
+        labels = rng.integers(0, min(shape[1], 100), shape[0]).astype(labels_dtype)
+        for ignore_index in (None, 1, -100):
+            options = {"reduction": reduction, "ignore_index": ignore_index}
+            wanted = fx.softmax_cross_entropy(logits, labels, grad=True, label_smoothing=0, **options)
+            got = fx.softmax_cross_entropy(logits, labels, grad=True, **options)
+            assert all(map(same_bits, got, wanted))
+            buffer = np.full_like(logits, 7)
+            loss, grad = fx.softmax_cross_entropy(logits, labels, grad=buffer, **options)
+            assert grad is buffer and same_bits(grad, wanted[1]) and same_bits(loss, wanted[0])
+            in_place = logits.copy()
+            loss, grad = fx.softmax_cross_entropy(in_place, labels, grad=in_place, **options)
+            assert grad is in_place and same_bits(grad, wanted[1]) and same_bits(loss, wanted[0])
+            assert same_bits(fx.softmax_cross_entropy(logits, labels, **options), wanted[0])
