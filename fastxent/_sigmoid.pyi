@@ -19,3 +19,14 @@ def loss(
     n_threads: int | None,
 ) -> float | None: ...
 def elementwise(wanted: str, x: np.ndarray, out: np.ndarray, n_threads: int | None) -> None: ...
+def quick_at(
+    scores: int,
+    targets: int,
+    grad: int,
+    loss: int,
+    single: bool,
+    reduction: str,
+    n_threads: int | None,
+    n: int,
+    pos_weight: float,
+) -> bool: ...

@@ -5,13 +5,14 @@ where it stands if it is contiguous there, and gathered otherwise. The loss of a
 afterwards, so that neither threads nor layouts show in a result.
 """
 from cython.parallel cimport prange, threadid
+from libc.math cimport INFINITY
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 cimport numpy as cnp
 import numpy as np
 
-from fastxent._arrays cimport Integers, integers_of, read_integer
+from fastxent._arrays cimport FLOAT32, FLOAT64, Integers, integers_of, read_integer
 from fastxent._elements cimport PIECE, Elements, elements_of, gathered, scattered, target_of
 from fastxent._kernels cimport (Table, active, fx_sigmoid, real, row_expit, row_log_expit, share, sigmoid_loss,
                                 threads_for)
@@ -173,7 +174,6 @@ def loss(scores, dense, sparse, weights, row_weights, double total_weight, doubl
     cdef bint single = scores.dtype.itemsize != 8
     cdef cnp.ndarray array
     cdef double total
-    cdef int threads
     c.kernels = active
     c.scores = elements_of(scores)
     c.n = scores.size
@@ -222,13 +222,63 @@ def loss(scores, dense, sparse, weights, row_weights, double total_weight, doubl
     c.has_vector = vector is not None
     if c.has_vector:
         c.vector = elements_of(vector)
-    c.refused = 0
-    # By element this takes so many times what a softmax does, and the more so in doubles.
-    threads = threads_for(n_threads, c.n * (3 if gamma == 0.0 else 8) * (1 if single else 2))
-    total = run(&c, threads, <float *>NULL) if single else run(&c, threads, <double *>NULL)
+    total = run_on(&c, single, n_threads)
     if c.refused:
         return None
     return total * c.options.scale
+
+
+cdef double run_on(Call *c, bint single, n_threads) except? -1.0:
+    # By element this takes so many times what a softmax does, and the more so in doubles.
+    cdef int threads = threads_for(n_threads, c.n * (3 if c.options.gamma == 0.0 else 8) * (1 if single else 2))
+    c.refused = 0
+    return run(c, threads, <float *>NULL) if single else run(c, threads, <double *>NULL)
+
+
+cdef inline Elements elements_at(size_t address, bint single, Py_ssize_t n):
+    """Contiguous elements."""
+    cdef Elements elements
+    elements.rows.data = <char *>address
+    elements.rows.storage = FLOAT32 if single else FLOAT64
+    elements.rows.inner = 1
+    elements.rows.class_stride = 4 if single else 8
+    elements.rows.inner_stride = elements.rows.outer_stride = n * elements.rows.class_stride
+    elements.width = max(1, n)
+    return elements
+
+
+def quick_at(size_t scores, size_t targets, size_t grad, size_t loss, bint single, str reduction, n_threads,
+             Py_ssize_t n, double pos_weight):
+    """Cross-entropy of n elements in contiguous memory by its address, all of one type; no gradient for an address of
+    0. The loss is stored at `loss`. Whether that was done: it is not where an address is missing or not aligned, and
+    for targets or a weight out of range."""
+    cdef Call c
+    cdef double total
+    if not (scores and targets and loss and n > 0 and reduction in ("mean", "sum", "none")
+            and 0.0 <= pos_weight < INFINITY and (scores | targets | grad | loss) % (4 if single else 8) == 0):
+        return False
+    memset(&c, 0, sizeof(Call))
+    c.kernels = active
+    c.n = n
+    c.scores = elements_at(scores, single, n)
+    c.dense = elements_at(targets, single, n)
+    c.options.scale = 1.0 / n if reduction == "mean" else 1.0
+    c.options.pos_weight = pos_weight
+    c.options.neg_weight = 1.0
+    c.has_losses = reduction == "none"
+    if c.has_losses:
+        c.losses = elements_at(loss, single, n)
+    c.has_grad = grad != 0
+    if c.has_grad:
+        c.grad = elements_at(grad, single, n)
+    total = run_on(&c, single, n_threads)
+    if c.refused:
+        return False
+    if not c.has_losses and single:
+        (<float *>loss)[0] = <float>(total * c.options.scale)
+    elif not c.has_losses:
+        (<double *>loss)[0] = total * c.options.scale
+    return True
 
 
 # ---- expit, log_expit -------------------------------------------------------------------------------------

@@ -33,13 +33,14 @@ def quick_at(
     labels: int,
     grad: int,
     loss: int,
-    n: int,
-    classes: int,
     single: bool,
-    ignored: int,
     reduction: str,
     n_threads: int | None,
-) -> float | None: ...
+    n: int,
+    classes: int,
+    ignored: int,
+    class_weights: int,
+) -> bool: ...
 def loss(
     scores: np.ndarray,
     labels: np.ndarray | None,

@@ -27,8 +27,8 @@ from libc.string cimport memcpy, memset
 cimport numpy as cnp
 import numpy as np
 
-from fastxent._arrays cimport (FLOAT32, FLOAT64, INT64, UINT64, Integers, Rows, direct_rows, integers_of, is_direct, read_integer, read_rows,
-                               rows_of, write_rows)
+from fastxent._arrays cimport (FLOAT32, FLOAT64, INT64, UINT64, Integers, Rows, direct_rows, integers_of, is_direct,
+                               read_integer, read_rows, rows_of, write_rows)
 from fastxent._heads cimport NOT_P, P, Head, extended, head_of, wide
 from fastxent._kernels cimport (FX_FEW, Table, active, fx_rows, fx_target, fx_transform, real, row_chain, row_dot,
                                 row_moment, row_product, row_refused, row_stored_moment, row_subtract, row_target,
@@ -1238,10 +1238,13 @@ cdef int start_with(Call *c, cnp.ndarray scores, bint transformed) except -1:
                  cnp.PyArray_ITEMSIZE(scores) != 8, transformed)
 
 
+cdef double run_on(Call *c, n_threads) except? -1.0:
+    cdef int threads = threads_for(n_threads, c.n * c.classes)
+    return run(c, threads, <double *>NULL) if c.double_scores else run(c, threads, <float *>NULL)
+
+
 cdef object finish(Call *c, str reduction, n_threads):
     """Run a call; what `loss` returns."""
-    cdef bint single = not c.double_scores
-    cdef int threads = threads_for(n_threads, c.n * c.classes)
     cdef double total
     cdef cnp.ndarray losses = None
     c.scale = 1.0
@@ -1249,9 +1252,9 @@ cdef object finish(Call *c, str reduction, n_threads):
         total = total_weight(c)
         c.scale = 1.0 / total if total > 0.0 else 0.0
     elif reduction == "none":
-        losses = np.empty(c.n, np.float32 if single else np.float64)
+        losses = np.empty(c.n, np.float64 if c.double_scores else np.float32)
         c.losses = cnp.PyArray_DATA(losses)
-    total = run(c, threads, <float *>NULL) if single else run(c, threads, <double *>NULL)
+    total = run_on(c, n_threads)
     if c.refused:
         return None
     return losses if losses is not None else total * c.scale
@@ -1372,19 +1375,46 @@ def quick(logits, targets, grad, hess, axis, sample_weight, class_weight, label_
     return finish(&c, reduction, n_threads), out
 
 
-def quick_at(size_t scores, size_t labels, size_t grad, size_t loss, Py_ssize_t n, Py_ssize_t classes, bint single,
-             long long ignored, str reduction, n_threads):
-    """The same for contiguous memory by its address, int64 labels and a reduced loss, which is returned and, rounded to
-    the type of the scores, stored at `loss`; None if a label is out of range."""
+cdef double *weights_at(const Call *c, size_t class_weights, bint single) except? NULL:
+    """The class weight of each row, in new memory; NULL if one of the weights must be refused."""
+    cdef double *weights = <double *>malloc(max(1, c.n) * sizeof(double))
+    cdef double weight
+    cdef long long label
+    cdef Py_ssize_t i
+    if weights == NULL:
+        raise MemoryError()
+    for i in range(c.classes):
+        weight = (<float *>class_weights)[i] if single else (<double *>class_weights)[i]
+        if not 0.0 <= weight < INFINITY:
+            free(weights)
+            return NULL
+    for i in range(c.n):
+        label = read_integer(&c.labels, i)
+        if label == c.ignored:
+            weights[i] = 0.0
+        else:
+            weights[i] = (<float *>class_weights)[label] if single else (<double *>class_weights)[label]
+    return weights
+
+
+def quick_at(size_t scores, size_t labels, size_t grad, size_t loss, bint single, str reduction, n_threads,
+             Py_ssize_t n, Py_ssize_t classes, long long ignored, size_t class_weights):
+    """The same for contiguous memory by its address: int64 labels; class weights and gradient of the type of the
+    scores, 0 for none. The loss is stored at `loss`, in that type. Whether that was done: it is not where an address is
+    missing or not aligned, a label out of range, a weight not finite or negative, and for means of extreme weight."""
     cdef Call c
     cdef Rows rows
-    cdef Py_ssize_t bad
-    cdef double value
+    cdef size_t itemsize = 4 if single else 8
+    cdef double total = 1.0
+    cdef double *weights = NULL
+    if not (scores and labels and loss and reduction in ("mean", "sum", "none")
+            and (scores | class_weights | grad | loss) % itemsize == 0 and labels % 8 == 0):
+        return False
     rows.data = <char *>scores
     rows.storage = FLOAT32 if single else FLOAT64
     rows.inner = max(1, n)
     rows.outer_stride = 0
-    rows.class_stride = 4 if single else 8
+    rows.class_stride = itemsize
     rows.inner_stride = rows.class_stride * classes
     start(&c, rows, n, classes, single, False)
     c.plain = True
@@ -1394,16 +1424,31 @@ def quick_at(size_t scores, size_t labels, size_t grad, size_t loss, Py_ssize_t 
     c.labels.stride = 8
     c.has_ignored = True
     c.ignored = ignored
-    with nogil:
-        bad = bad_label(&c.labels, n, classes, True, ignored)
-    if bad >= 0:
-        return None
-    c.has_grad = True
-    c.grad = rows
-    c.grad.data = <char *>grad
-    value = finish(&c, reduction, n_threads)
-    if single:
-        (<float *>loss)[0] = <float>value
-    else:
-        (<double *>loss)[0] = value
-    return value
+    if bad_label(&c.labels, n, classes, True, ignored) >= 0:
+        return False
+    if class_weights:
+        weights = weights_at(&c, class_weights, single)
+        if weights == NULL:
+            return False
+        c.weights = weights
+    try:
+        c.scale = 1.0
+        if reduction == "mean":
+            total = total_weight(&c)
+            if not 1e-30 < total < 1e30:
+                return False
+            c.scale = 1.0 / total
+        if reduction == "none":
+            c.losses = <void *>loss
+        if grad:
+            c.has_grad = True
+            c.grad = rows
+            c.grad.data = <char *>grad
+        total = run_on(&c, n_threads) * c.scale
+    finally:
+        free(weights)
+    if reduction != "none" and single:
+        (<float *>loss)[0] = <float>total
+    elif reduction != "none":
+        (<double *>loss)[0] = total
+    return True

@@ -153,7 +153,7 @@ def output(
 ) -> np.ndarray | None:
     """The array to write to: None for False, a new one of the first dtype for True, or a checked buffer.
 
-    A buffer may be the input called `itself`; any other overlap with one of the `inputs` is refused.
+    A buffer may be the input called `itself`, if there is one; any other overlap with one of the `inputs` is refused.
     """
     if asked is False or asked is None:
         return None
@@ -184,7 +184,7 @@ def buffer(
 ) -> np.ndarray:
     """A caller's array to write to, checked."""
     if type(asked) is not np.ndarray and type(asked) is not np.memmap:
-        others = "" if name == "out" else "True, False or "
+        others = "" if name.endswith("out") else "True, False or "
         raise TypeError(f"{name} is {type(asked).__name__}: give {others}a numpy array to write into")
     if asked.dtype not in dtypes or not asked.dtype.isnative:
         wanted = " or ".join(str(dtype) for dtype in dtypes)
@@ -205,7 +205,8 @@ def buffer(
         else:
             shared = is_csr(given) and any(overlap(asked, part) for part in (given.data, given.indices, given.indptr))
         if shared:
-            raise ValueError(f"{name} overlaps {other}: give a separate array, or {itself} itself to work in place")
+            in_place = f", or {itself} itself to work in place" if itself else ""
+            raise ValueError(f"{name} overlaps {other}: give a separate array{in_place}")
     return asked
 
 
@@ -674,7 +675,7 @@ def check_dense(dense: np.ndarray, dtype: np.dtype[Any]) -> None:
 
 def check_probabilities(name: str, dense: np.ndarray) -> None:
     """Refuse what is not in [0, 1]."""
-    check_range(name, dense, 0.0, 1.0, "outside [0, 1]: targets of one outcome are labels 0 and 1 or probabilities")
+    check_range(name, dense, 0.0, 1.0, "outside [0, 1]: one outcome has labels 0 and 1 or probabilities")
 
 
 def check_sparse_probabilities(value: Any, sparse: Sparse) -> None:
@@ -692,7 +693,7 @@ def check_sparse_probabilities(value: Any, sparse: Sparse) -> None:
     row = int(np.searchsorted(indptr, entry, side="right")) - 1
     raise ValueError(
         f"targets have {values[entry]:g} in row {row}, column {indices[entry]}:"
-        " it is outside [0, 1]; targets of one outcome are labels 0 and 1 or probabilities"
+        " it is outside [0, 1]; one outcome has labels 0 and 1 or probabilities"
     )
 
 

@@ -1,10 +1,10 @@
 """Losses as objects: options bound once, and the methods that scikit-learn's estimators call on theirs.
 
-An object is frozen, can be pickled and compared, and holds nothing but options. Its methods have the names, keywords
-and ``*_out`` buffers of scikit-learn's `BaseLoss`, so that an estimator written against that takes one of these
-instead, with any option of the functions behind them. Unlike the functions they take what estimators have at hand:
-labels as floats, if these are integral; a single column of scores for labels (n,); sample weights of any sign, which
-multiply.
+An object is frozen, can be pickled and compared, and holds nothing but options. Its methods and flags have the names,
+keywords and ``*_out`` buffers of scikit-learn's `BaseLoss`, all but the `link` and the intervals, so that an estimator
+written against that takes one of these instead, with any option of the functions behind them. Unlike the functions they
+take what estimators have at hand: labels as floats, if these are integral; a single column of scores for labels (n,);
+sample weights of any sign, which multiply.
 """
 
 from __future__ import annotations
@@ -38,6 +38,9 @@ class _ScoreLoss:
 
     function: ClassVar[Callable[..., Any]]
     is_multiclass: ClassVar[bool]
+    differentiable: ClassVar[bool] = True
+    approx_hessian: ClassVar[bool] = False
+    constant_hessian: ClassVar[bool] = False
 
     label_smoothing: float = 0.0
 
@@ -74,7 +77,13 @@ class _ScoreLoss:
         return own.keys() == theirs.keys() and all(np.array_equal(own[name], theirs[name]) for name in own)
 
     def __hash__(self) -> int:
-        return hash((type(self), *((name, np.asarray(value).tobytes()) for name, value in self._changed().items())))
+        # As numbers that are equal where the options are: -0.0 + 0.0 is 0.0.
+        options = ((name, (np.asarray(value, np.float64) + 0.0).tobytes()) for name, value in self._changed().items())
+        return hash((type(self), *options))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By way of the constructor, so that copies are frozen like their originals.
+        return functools.partial(type(self), **self._changed()), ()
 
     # ---- losses and derivatives ----
 
@@ -177,7 +186,7 @@ class _ScoreLoss:
         y_true, raw_prediction, sample_weight, gradient_out, n_threads
             As in `gradient`.
         hessian_out : ndarray of float32 or float64, optional
-            Where to put the Hessian's diagonal.
+            Where to put the Hessian's diagonal; the raw predictions themselves: in place.
 
         Returns
         -------
@@ -226,20 +235,42 @@ class _ScoreLoss:
 
         Parameters
         ----------
-        y_true, raw_prediction, sample_weight, n_threads
+        y_true, raw_prediction, n_threads
             As in `loss`.
+        sample_weight : array_like, shape (n,), optional
+            Weights of the rows, finite and not negative.
 
         Returns
         -------
         float
         """
         x, y, _ = self._arrays(y_true, raw_prediction, ())
-        weights, negative = _magnitudes(sample_weight)
-        if negative is not None:
-            return float(np.average(self.loss(y, x, n_threads=n_threads), weights=sample_weight))
         with _WORDS:
-            value: float = self.function(x, y, sample_weight=weights, n_threads=n_threads, **self._options)
+            value: float = self.function(x, y, sample_weight=sample_weight, n_threads=n_threads, **self._options)
         return value
+
+    def init_gradient_and_hessian(
+        self, n_samples: int, dtype: Any = np.float64, order: str = "F"
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """New arrays for the buffers of `gradient_hessian`, not filled.
+
+        Parameters
+        ----------
+        n_samples : int
+            The number of rows.
+        dtype : float32 or float64
+        order : {"C", "F"}
+            Memory order; scikit-learn's default is columns together.
+
+        Returns
+        -------
+        gradient, hessian : ndarray, shape (n_samples,), or (n_samples, n_classes) for several classes
+        """
+        if np.dtype(dtype) not in _FLOATS:
+            raise TypeError(f"dtype is {dtype!r}: give float32 or float64")
+        shape = (n_samples, *self._columns())
+        layout = _validate.choice_of("order", order, ("C", "F"))
+        return np.empty(shape, dtype, layout), np.empty(shape, dtype, layout)  # type: ignore[call-overload]
 
     def _run(
         self, y_true: Any, raw_prediction: Any, sample_weight: Any, n_threads: int | None, **asked: np.ndarray | None
@@ -247,6 +278,7 @@ class _ScoreLoss:
         """What is asked for, among loss, gradient and hessian, each into the array given for it or a new one."""
         x, y, arrays = self._arrays(y_true, raw_prediction, asked.values())
         outs = dict(zip(asked, arrays, strict=True))
+        given = {name: out for name, out in asked.items() if out is not None}
         weights, negative = _magnitudes(sample_weight)
         inputs = _inputs(x, y_true, sample_weight)
         for name, out in outs.items():
@@ -278,12 +310,17 @@ class _ScoreLoss:
             for result in results:
                 rows = negative.reshape(-1, *(1,) * (result.ndim - 1))
                 np.negative(result, where=rows, out=result)
-        return [
+        filled = [
             result if direct[name] else _put(result, out)
             for result, (name, out) in zip(results, outs.items(), strict=True)
         ]
+        return [given.get(name, result) for name, result in zip(outs, filled, strict=True)]
 
     # ---- what the families differ in ----
+
+    def _columns(self) -> tuple[int, ...]:
+        """The shape of a row of raw predictions."""
+        raise NotImplementedError
 
     def _check_options(self) -> None:
         """Refuse what the function would refuse."""
@@ -324,6 +361,7 @@ def _magnitudes(sample_weight: Any) -> tuple[Any, np.ndarray | None]:
     if sample_weight is None:
         return None, None
     weights = _validate.real_array("sample_weight", sample_weight)
+    _validate.check_finite("sample_weight", weights)
     negative = weights < 0
     return (np.abs(weights), negative) if negative.any() else (weights, None)
 
@@ -365,6 +403,12 @@ class _SoftmaxLoss(_ScoreLoss):
             if np.ndim(value):
                 return len(value)
         return None
+
+    def _columns(self) -> tuple[int, ...]:
+        classes = self._classes()
+        if classes is None:
+            raise ValueError("n_classes is None: name the number of classes")
+        return (classes,)
 
     def _arrays(self, y_true: Any, raw_prediction: Any, outs: Any) -> tuple[np.ndarray, Any, list[Any]]:
         x = _validate.float_array("raw_prediction", raw_prediction)
@@ -429,29 +473,34 @@ class _SoftmaxLoss(_ScoreLoss):
         dtype = np.dtype(np.float32) if getattr(y_true, "dtype", None) == np.float32 else np.dtype(np.float64)
         eps = float(np.finfo(dtype).eps)
         with _WORDS:
-            shares = self._shares(y, sample_weight)
-        classes = len(shares)
-        kept = np.ones(classes, bool) if self.class_mask is None else ~np.asarray(self.class_mask)
+            means = self._means(y, sample_weight)
+        kept = np.ones(len(means), bool) if self.class_mask is None else ~np.asarray(self.class_mask)
+        if not kept.all() and means[~kept].any():
+            label = int(np.flatnonzero(~kept & (means > 0))[0])
+            raise ValueError(f"class_mask leaves out class {label}, which is a target in y_true: unmask it")
         if self.logit_bias is not None:
             kept &= np.asarray(self.logit_bias) > -np.inf
-        mixed = np.where(kept, (1 - self.label_smoothing) * shares + self.label_smoothing / kept.sum(), 0.0)
-        scores = self.temperature * np.log(np.clip(mixed, eps, 1 - eps))
+        means = np.where(kept, (1 - self.label_smoothing) * means + self.label_smoothing / kept.sum(), 0.0)
+        scores = self.temperature * np.log(np.clip(means / means.sum(), eps, 1 - eps))
         if self.logit_bias is not None:
             scores = scores - np.where(kept, self.logit_bias, 0.0)
         shifts = self.softcap is None and self.z_loss == 0.0  # a constant added to all scores changes nothing
         if type(self) is not SoftmaxCrossEntropy or not shifts:
-            scores = self._minimised(np.where(kept, scores, 0.0), np.where(kept, np.clip(shares, eps, None), 0.0))
+            scores = self._minimised(np.where(kept, scores, 0.0), np.where(kept, np.clip(means, eps, None), 0.0))
         if shifts:
             scores = scores - scores[kept].mean()
         return np.where(kept, scores, 0.0).astype(dtype)
 
-    def _shares(self, y: Any, sample_weight: Any) -> np.ndarray:
-        """The weighted share of each class."""
+    def _means(self, y: Any, sample_weight: Any) -> np.ndarray:
+        """The weighted mean of the targets, which for labels are 1 in one class."""
         if _validate.is_sparse(y) or np.ndim(y) == 2:
-            totals = np.asarray(_weighted_sum(y, sample_weight, self.class_weight))
+            rows, weights = _distributions(y, sample_weight, self.class_weight)
+            if self.n_classes is not None and rows.shape[1] != self.n_classes:
+                raise ValueError(f"targets have {rows.shape[1]} columns, but n_classes is {self.n_classes}")
+            whole, totals = weights.sum(), np.asarray(rows.T @ weights, np.float64)
         else:
             labels = _validate.real_array("targets", y)
-            weights = _validate.weights_of("sample_weight", sample_weight, labels.shape)
+            sample_weights = _validate.weights_of("sample_weight", sample_weight, labels.shape)
             counted = np.ones(labels.shape, bool) if self.ignore_index is None else labels != self.ignore_index
             classes = self._classes()
             if classes is not None and self.n_classes is not None:
@@ -460,24 +509,25 @@ class _SoftmaxLoss(_ScoreLoss):
             if classes is None:
                 classes = max(2, int(labels.max(initial=0)) + 1)
             _validate.labels_of(labels, classes, None)
-            totals = np.bincount(labels, None if weights is None else weights[counted], classes).astype(np.float64)
+            counts = None if sample_weights is None else sample_weights[counted]
+            totals = np.bincount(labels, counts, classes).astype(np.float64)
             if self.class_weight is not None:
                 totals *= self.class_weight
-        whole = totals.sum()
-        if not whole > 0:
+            whole = totals.sum()
+        if not (whole > 0 and totals.sum() > 0):
             raise ValueError("targets have no row that counts: there are none, or their weights are 0")
         return np.asarray(totals / whole)
 
-    def _minimised(self, start: np.ndarray, shares: np.ndarray) -> np.ndarray:
-        """The minimum of the loss of one row whose targets are the shares: losses are linear in their targets."""
+    def _minimised(self, start: np.ndarray, means: np.ndarray) -> np.ndarray:
+        """The minimum of the loss of one row whose targets are the means: losses are linear in their targets."""
         from scipy.optimize import minimize  # a quarter of a second, for those who come this far
 
         options = dict(self._options)
-        for name in ("class_weight", "ignore_index"):  # in the shares already
+        for name in ("class_weight", "ignore_index", "label_smoothing"):  # in the means already
             options.pop(name, None)
 
         def loss_and_gradient(scores: np.ndarray) -> tuple[float, np.ndarray]:
-            loss, gradient = self.function(scores[None], shares[None], grad=True, **options)
+            loss, gradient = self.function(scores[None], means[None], grad=True, **options)
             return loss, gradient[0]
 
         found = minimize(loss_and_gradient, start, jac=True, method="L-BFGS-B", options={"ftol": 0.0, "gtol": 1e-12})
@@ -491,16 +541,19 @@ def _labels(y_true: Any) -> Any:
     return _validate.whole_numbers("y_true", np.asarray(y_true))
 
 
-def _weighted_sum(y: Any, sample_weight: Any, class_weight: Any) -> np.ndarray:
-    """The rows of distributions, dense or sparse, each times its weight, added up."""
-    rows = y if _validate.is_sparse(y) else _validate.real_array("targets", y)
+def _distributions(y: Any, sample_weight: Any, class_weight: Any) -> tuple[Any, np.ndarray]:
+    """Rows of distributions, dense or sparse, and their weights."""
+    if _validate.is_sparse(y):
+        _validate.csr_of("targets", y, y.shape)
+        rows = y
+    else:
+        rows = _validate.real_array("targets", y)
+        _validate.check_dense(rows, np.dtype(np.float64))
     weights = _validate.weights_of("sample_weight", sample_weight, rows.shape[:1])
     if class_weight is not None:
         by_row = rows @ np.asarray(class_weight, np.float64)
         weights = by_row if weights is None else weights * by_row
-    if weights is None:
-        weights = np.ones(rows.shape[0])
-    return np.asarray(rows.T @ weights, np.float64)
+    return rows, np.ones(rows.shape[0]) if weights is None else weights
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -620,13 +673,17 @@ class GeneralizedCrossEntropy(_SoftmaxLoss):
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class _SigmoidLoss(_ScoreLoss):
     is_multiclass = False
+    n_classes: ClassVar[int] = 2
 
     pos_weight: Any = 1.0
 
     def _check_options(self) -> None:
-        lengths = {len(value) for value in self._options.values() if np.ndim(value)}
-        shape = (1, max(lengths, default=1))
+        shape = (1, *(self._columns() or (1,)))
         self.function(np.zeros(shape), np.zeros(shape), **self._options)
+
+    def _columns(self) -> tuple[int, ...]:
+        lengths = {len(value) for value in self._options.values() if np.ndim(value)}
+        return (max(lengths),) if lengths else ()
 
     def _arrays(self, y_true: Any, raw_prediction: Any, outs: Any) -> tuple[np.ndarray, Any, list[Any]]:
         x = _validate.float_array("raw_prediction", raw_prediction)
@@ -657,6 +714,8 @@ class _SigmoidLoss(_ScoreLoss):
             Neither column is one less the other: both keep all digits.
         """
         x = _validate.float_array("raw_prediction", raw_prediction)
+        if x.ndim not in (1, 2):
+            raise ValueError(f"raw_prediction has shape {x.shape}: give (n,), (n, 1) or (n, K)")
         if x.ndim == 2 and x.shape[1] > 1:
             proba = np.asarray(special.expit(x, n_threads=n_threads))
         else:
@@ -684,16 +743,26 @@ class _SigmoidLoss(_ScoreLoss):
         NumPy scalar, or ndarray of shape (K,)
             float32 for float32 targets, otherwise float64.
         """
-        y = y_true if _validate.is_sparse(y_true) else _validate.real_array("y_true", y_true)
-        if not _validate.is_sparse(y):
+        if _validate.is_sparse(y_true):
+            with _WORDS:
+                _validate.check_sparse_probabilities(y_true, _validate.csr_of("targets", y_true, y_true.shape))
+            y = y_true
+        else:
+            y = _validate.real_array("y_true", y_true)
             _validate.check_probabilities("y_true", y)
+        columns = self._columns()
+        if y.ndim not in (1, 2) or (columns and y.shape[1:] != columns):
+            wanted = f"(n, {columns[0]}), as many columns as an option has" if columns else "(n,) or (n, K)"
+            raise ValueError(f"y_true has shape {y.shape}: give {wanted}")
         dtype = np.dtype(np.float32) if y.dtype == np.float32 else np.dtype(np.float64)
         weights = _validate.weights_of("sample_weight", sample_weight, y.shape[:1])
-        whole = float(y.shape[0]) if weights is None else weights.sum()
+        if weights is None:
+            weights = np.ones(y.shape[0])
+        whole = weights.sum()
         if not whole > 0:
             raise ValueError("y_true has no row that counts: there are none, or their weights are 0")
         eps = 10 * float(np.finfo(dtype).eps)
-        means = np.clip(_weighted_sum(y, sample_weight, None) / whole, eps, 1 - eps)
+        means = np.clip(np.asarray(y.T @ weights, np.float64) / whole, eps, 1 - eps)
         return self._intercepts(means).astype(dtype)[()]
 
     def _intercepts(self, means: np.ndarray) -> np.ndarray:

@@ -3,8 +3,10 @@
 Neither library is imported here: an objective is what theirs call with scores and labels. It knows by its arguments
 which of a library's interfaces calls it.
 
-A custom objective starts both libraries from scores of 0. The built-in ones start from the scores that fit the shares
-of the classes best; `initial_scores` gives them, to be passed to training and added to raw predictions.
+The built-in objectives start from the scores that fit the shares of the classes best. With a custom one LightGBM starts
+from 0, and XGBoost from its ``base_score``, 0.5 in many of its interfaces unless one is given, wherever rows have no
+``base_margin``. `initial_scores` gives the best start: LightGBM takes it as ``init_score``, and leaves it out of raw
+predictions, to which it has to be added; XGBoost takes it as ``base_margin``, of new data too.
 """
 
 from __future__ import annotations
@@ -90,7 +92,8 @@ class _Objective:
         Returns
         -------
         ndarray, shape (n,) or (n, K)
-            For LightGBM's ``init_score`` and XGBoost's ``base_margin``, of training and evaluation sets alike.
+            For LightGBM's ``init_score`` and XGBoost's ``base_margin``, of training and evaluation sets alike. LightGBM
+            leaves them out of raw predictions: add them. XGBoost takes them as the ``base_margin`` of new data.
         """
         labels = np.asarray(y_true)
         scores = np.asarray(self.loss.fit_intercept_only(labels, sample_weight))
@@ -108,11 +111,14 @@ class _Metric:
 
     def __post_init__(self) -> None:
         _check_loss(self.loss)
+        if self.name is not None and (not self.name or ":" in self.name or any(map(str.isspace, self.name))):
+            # XGBoost takes its own lines of names and values apart by these.
+            raise ValueError(f"name is {self.name!r}: give a name without spaces and colons")
 
     @property
     def __name__(self) -> str:
-        """What the metric is called in a library's records: the loss with its options unless a name was given."""
-        return repr(self.loss) if self.name is None else self.name
+        """What the metric is called in a library's records: as the class of the loss, unless a name was given."""
+        return type(self.loss).__name__ if self.name is None else self.name
 
     def average(self, y_true: Any, scores: np.ndarray, weight: Any = None) -> float:
         """The loss, averaged over rows as the loss object averages it; 1 everywhere for weights of None."""
@@ -249,7 +255,7 @@ def lightgbm_metric(loss: _ScoreLoss, *, name: str | None = None, n_threads: int
     loss : object of `fastxent.losses`
         The average of this loss is what is reported.
     name : str, optional
-        What it is reported as; the loss with its options by default.
+        What it is reported as, without spaces or colons; the class of the loss by default.
     n_threads : int, optional
         How many threads to use at most.
 

@@ -349,7 +349,7 @@ def test_refusals(call: Any, says: tuple[str, ...]) -> None:
         call()
     for words in says:
         assert words in str(caught.value)
-    for foreign in ("logits[", "targets", "probabilities[", "ignore_index", "softmax_cross_entropy"):
+    for foreign in ("logits[", "targets[", "targets have", "probabilities[", "ignore_index", "softmax_cross_entropy"):
         assert foreign not in str(caught.value)
 
 

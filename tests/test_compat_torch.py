@@ -109,6 +109,97 @@ def test_all_digits() -> None:
     np.testing.assert_allclose(loss, [4.248354255291589e-18, 0, 4.248354255291589e-18], rtol=1e-15)
 
 
+@both
+def test_a_gradient_by_the_target_is_minus_the_log_probability(dtype: Any) -> None:
+    input = torch.tensor([[20.0, 0.0, -torch.inf]], dtype=dtype, requires_grad=True)
+    target = torch.tensor([[1.0, 0.0, 0.0]], dtype=dtype, requires_grad=True)
+    by_input, by_target = torch.autograd.grad(skin.cross_entropy(input, target), [input, target])
+    np.testing.assert_allclose(by_target, [[2.0611536e-9, 20, np.inf]], rtol=1e-7)
+    np.testing.assert_allclose(by_input, [[-2.0611536e-9, 2.0611536e-9, 0]], rtol=1e-7)
+
+
+# ---- what stands behind a tensor -------------------------------------------------------------------------------
+
+
+def test_small_calls_by_address_take_their_options() -> None:
+    for dtype in DTYPES:
+        input, labels, weight = scores(32, 10, dtype=dtype), labels_of((32, 10)), torch.rand(10, dtype=dtype)
+        for options in ({"weight": weight}, {"ignore_index": 3}, {"weight": weight, "ignore_index": 3}):
+            for reduction in ("mean", "sum", "none"):
+                near, far = (
+                    derivatives(skin.cross_entropy(input, y, reduction=reduction, **options), input)
+                    for y in (labels, labels.int())
+                )
+                for a, b in zip(near, far, strict=True):
+                    assert same_bits(a, b)
+                theirs = derivatives(functional.cross_entropy(input, labels, reduction=reduction, **options), input)
+                np.testing.assert_allclose(near[0], theirs[0], rtol=1e-5)
+                assert skin.cross_entropy(input.detach(), labels, reduction=reduction, **options).equal(
+                    torch.from_numpy(near[0])
+                )
+
+
+@reductions
+def test_small_sigmoids_by_address_and_by_array_agree(reduction: str) -> None:
+    for dtype in DTYPES:
+        input, target = scores(7, 5, dtype=dtype), torch.rand(7, 5, dtype=dtype)
+        for pos_weight in (None, torch.tensor(3.0)):
+            near, far = (
+                derivatives(
+                    skin.binary_cross_entropy_with_logits(input, y, reduction=reduction, pos_weight=pos_weight), input
+                )
+                for y in (target, target.T.contiguous().T)
+            )
+            for a, b in zip(near, far, strict=True):
+                assert same_bits(a, b)
+
+
+def test_a_default_device_is_for_new_tensors() -> None:
+    input, labels, target = scores(4, 5), labels_of((4, 5)), torch.rand(4, 5)
+    torch.set_default_device("meta")
+    try:
+        for loss in (
+            skin.cross_entropy(input, labels),
+            skin.cross_entropy(input, labels, label_smoothing=0.1),
+            skin.cross_entropy(input.detach(), labels.int()),
+            skin.binary_cross_entropy_with_logits(input, target),
+            skin.binary_cross_entropy(target, target),
+        ):
+            assert loss.device.type == "cpu" and loss.detach().item() > 0
+    finally:
+        torch.set_default_device(None)
+
+
+def test_views_that_are_not_what_their_memory_is() -> None:
+    input, labels = scores(4, 5).detach(), labels_of((4, 5))
+    negative = torch._neg_view(input)
+    for x in (negative, negative.clone().requires_grad_()):
+        torch.testing.assert_close(skin.cross_entropy(x, labels), functional.cross_entropy(x, labels))
+    memory = bytearray(4 * 20 + 1)
+    askew = torch.frombuffer(memory, dtype=torch.float32, offset=1, count=20).reshape(4, 5)
+    assert skin.cross_entropy(askew, labels).item() == pytest.approx(np.log(5))
+
+
+@pytest.mark.parametrize("kind", ["wrapper", "zero", "resized", "resized target", "fake"])
+def test_tensors_without_memory_are_refused(kind: str) -> None:
+    input, labels = scores(4, 5).detach(), labels_of((4, 5))
+    if kind == "wrapper":
+        two_tensor = pytest.importorskip("torch.testing._internal.two_tensor")
+        input = two_tensor.TwoTensor(input, input.clone())
+    elif kind == "zero":
+        input = torch._efficientzerotensor((4, 5))
+    elif kind == "resized":
+        input.untyped_storage().resize_(0)
+    elif kind == "resized target":
+        labels.untyped_storage().resize_(0)
+    else:
+        fake_tensor = pytest.importorskip("torch._subclasses.fake_tensor")
+        with fake_tensor.FakeTensorMode():
+            input, labels = torch.zeros(4, 5), torch.zeros(4, dtype=torch.long)
+    with pytest.raises((RuntimeError, ValueError)):
+        skin.cross_entropy(input.requires_grad_(), labels)
+
+
 # ---- torch's conventions ---------------------------------------------------------------------------------------
 
 
@@ -155,6 +246,46 @@ def test_a_mean_of_nothing_is_nan(weight: Any) -> None:
         assert skin.cross_entropy(torch.zeros(0, 2), empty).isnan()
     assert skin.binary_cross_entropy_with_logits(torch.zeros(0), torch.zeros(0)).isnan()
     assert skin.cross_entropy(torch.tensor([[1000.0, 0.0]]), torch.tensor([0])) == 0
+
+
+def test_a_smoothed_mean_of_nothing_is_nan() -> None:
+    input, labels = scores(3, 2), torch.tensor([0, 0, 0])
+    loss = skin.cross_entropy(input, labels, torch.tensor([0.0, 1.0]), label_smoothing=0.1)
+    loss.backward()
+    assert loss.isnan() and not input.grad.any()
+
+
+def test_dtypes_of_results() -> None:
+    pytest.importorskip("ml_dtypes")
+    x, labels, y = torch.randn(4, 5), torch.tensor([0, 1, 2, 3]), torch.rand(4, 5)
+    p = x.sigmoid()
+    calls = [
+        lambda m, d, e: m.cross_entropy(x.to(d), labels),
+        lambda m, d, e: m.cross_entropy(x.to(d), y.to(e)),
+        lambda m, d, e: m.nll_loss(x.to(d), labels),
+        lambda m, d, e: m.binary_cross_entropy_with_logits(x.to(d), y.to(e)),
+        lambda m, d, e: m.binary_cross_entropy(p.to(d), y.to(d)),
+    ]
+    dtypes = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+    for call in calls:
+        assert call(skin, torch.float32, torch.float64).dtype is call(functional, torch.float32, torch.float64).dtype
+        for d in dtypes:
+            assert call(skin, d, d).dtype is call(functional, d, d).dtype is d
+            with torch.autocast("cpu", torch.bfloat16):
+                assert call(skin, d, d).dtype is call(functional, d, d).dtype
+
+
+def test_halves_are_not_added_up_as_halves() -> None:
+    input, labels = torch.zeros(70_000, 3, dtype=torch.float16), torch.zeros(70_000, dtype=torch.long)
+    weight = torch.tensor([1.0, 2.0, 3.0])
+    for loss in (
+        skin.cross_entropy(input, labels, weight, label_smoothing=0.1) - 1.2 * np.log(3) + 0.1 * np.log(3),
+        skin.cross_entropy(input, labels, -weight) - np.log(3),
+        skin.nll_loss(input - 1, labels) - 1,
+        skin.binary_cross_entropy_with_logits(input, input, weight) - 2 * np.log(2),
+        skin.binary_cross_entropy(input + 0.5, input, weight) - 2 * np.log(2),
+    ):
+        assert loss.dtype is torch.float16 and abs(loss.item()) < 2e-3
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
@@ -289,6 +420,38 @@ def test_a_hessian() -> None:
     torch.testing.assert_close(got, wanted)
 
 
+def test_batched_gradients() -> None:
+    input, labels = scores(4, 5), labels_of((4, 5))
+    rows = skin.cross_entropy(input, labels, reduction="none")
+    (batched,) = torch.autograd.grad(rows, input, torch.eye(4), is_grads_batched=True, retain_graph=True)
+    single = torch.stack([torch.autograd.grad(rows, input, v, retain_graph=True)[0] for v in torch.eye(4)])
+    torch.testing.assert_close(batched, single, rtol=0, atol=0)
+    (batched,) = torch.autograd.grad(
+        skin.cross_entropy(input, labels), input, torch.tensor([1.0, 2.0]), is_grads_batched=True
+    )
+    torch.testing.assert_close(batched[1], 2 * batched[0], rtol=0, atol=0)
+
+
+def test_gradients_by_weights_and_targets() -> None:
+    input, target = scores(4, 3, dtype=torch.float64), torch.rand(4, 3, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(3, dtype=torch.float64, requires_grad=True)
+    for function in (
+        lambda x, y, w: skin.cross_entropy(x, y, w, label_smoothing=0.2),
+        lambda x, y, w: skin.cross_entropy(x, y, w, reduction="none"),
+    ):
+        assert torch.autograd.gradcheck(function, (input, target, weight))
+        assert torch.autograd.gradgradcheck(function, (input, target, weight))
+
+
+def test_forward_mode_is_told_that_it_cannot_follow() -> None:
+    from torch.autograd import forward_ad
+
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(torch.zeros(4, 5), torch.ones(4, 5))
+        with pytest.raises(NotImplementedError, match="jvp"):
+            skin.cross_entropy(dual, torch.tensor([0, 1, 2, 3]))
+
+
 def test_without_gradient_nothing_is_kept() -> None:
     input = scores(4, 3).detach()
     loss = skin.cross_entropy(input, torch.tensor([0, 1, 2, 0]))
@@ -340,7 +503,7 @@ ZEROS = torch.zeros(2, 3)
         (lambda: skin.cross_entropy(ZEROS, torch.tensor([0, 3])), ("target[1] is 3", "0 to 2", "ignore_index")),
         (lambda: skin.cross_entropy(ZEROS.clone().requires_grad_(), torch.tensor([0, 3])), ("target[1] is 3",)),
         (lambda: skin.cross_entropy(ZEROS, torch.tensor([0, -1])), ("target[1] is -1",)),
-        (lambda: skin.cross_entropy(ZEROS, torch.tensor([0, 1, 2])), ("target have shape (3,)", "input (2, 3)")),
+        (lambda: skin.cross_entropy(ZEROS, torch.tensor([0, 1, 2])), ("target has shape (3,)", "input (2, 3)")),
         (lambda: skin.cross_entropy(ZEROS, torch.tensor([0.0, 1.0])), ("target has shape (2,)", "long()")),
         (lambda: skin.cross_entropy(ZEROS, torch.zeros(2, 3, dtype=torch.long)), ("floating", "to(input.dtype)")),
         (lambda: skin.cross_entropy(ZEROS, -torch.ones(2, 3)), ("target[0, 0] is -1",)),
@@ -350,6 +513,35 @@ ZEROS = torch.zeros(2, 3)
             lambda: skin.cross_entropy(ZEROS, torch.tensor([0, 1]), torch.ones(3), label_smoothing=2.0),
             ("smoothing is 2",),
         ),
+        (lambda: skin.cross_entropy(ZEROS.long(), torch.tensor([0, 1])), ("input has dtype torch.int64", "float()")),
+        (lambda: skin.cross_entropy(ZEROS > 0, torch.tensor([0, 1])), ("input has dtype torch.bool", "float()")),
+        (lambda: skin.cross_entropy(ZEROS + 0j, torch.tensor([0, 1])), ("input has dtype torch.complex64", "real")),
+        (lambda: skin.nll_loss(ZEROS.long(), torch.tensor([0, 1])), ("input has dtype torch.int64",)),
+        (lambda: skin.binary_cross_entropy_with_logits(ZEROS.long(), ZEROS), ("input has dtype torch.int64",)),
+        (lambda: skin.binary_cross_entropy(ZEROS.long(), ZEROS), ("input has dtype torch.int64",)),
+        (lambda: skin.cross_entropy(ZEROS, ZEROS, ignore_index=2), ("ignore_index is 2", "labels")),
+        (lambda: skin.cross_entropy(ZEROS[0], torch.tensor([1])), ("target has shape (1,), input (3,)", "label")),
+        (lambda: skin.nll_loss(ZEROS[0], torch.tensor([1])), ("target has shape (1,), input (3,)", "label")),
+        (
+            lambda: skin.cross_entropy(ZEROS, torch.tensor([0]), torch.ones(3), label_smoothing=0.1),
+            ("target has shape (1,)", "input (2, 3)"),
+        ),
+        (
+            lambda: skin.cross_entropy(
+                ZEROS, torch.tensor([0, 1]), torch.tensor([1, torch.nan, 1]), label_smoothing=0.1
+            ),
+            ("weight[1] is nan",),
+        ),
+        (
+            lambda: skin.cross_entropy(ZEROS, torch.tensor([0, 1]), torch.ones(3, requires_grad=True)),
+            ("weight requires a gradient", "weight.detach()"),
+        ),
+        (
+            lambda: skin.binary_cross_entropy_with_logits(ZEROS, ZEROS, pos_weight=torch.ones(3, requires_grad=True)),
+            ("pos_weight requires a gradient", "pos_weight.detach()"),
+        ),
+        (lambda: skin.binary_cross_entropy_with_logits(ZEROS, ZEROS, torch.ones(4, 2, 3)), ("weight has shape (4, 2",)),
+        (lambda: skin.binary_cross_entropy(ZEROS, ZEROS, torch.ones(2)), ("weight has shape (2,)", "(2, 3)")),
         (lambda: skin.cross_entropy(ZEROS, torch.tensor([0, 1]), reduction="average"), ("reduction is 'average'",)),
         (lambda: skin.cross_entropy(ZEROS[:, :1], torch.tensor([0, 0])), ("binary_cross_entropy_with_logits",)),
         (lambda: skin.cross_entropy(ZEROS.to("meta"), torch.tensor([0, 1])), ("meta",)),
@@ -375,4 +567,5 @@ def test_refusals(call: Any, says: tuple[str, ...]) -> None:
         call()
     for words in says:
         assert words in str(caught.value)
-    assert "targets" not in str(caught.value) and "logits[" not in str(caught.value)
+    for foreign in ("targets[", "targets have", "logits[", "or input"):
+        assert foreign not in str(caught.value)

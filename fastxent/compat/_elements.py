@@ -50,3 +50,12 @@ def factored_cross_entropy(
     gradient = present[1]
     gradient += absent[1]
     return absent[0] + present[0], gradient
+
+
+def surprisal(labels: np.ndarray, probabilities: np.ndarray, epsilon: float) -> np.ndarray:
+    """``-y log(p + epsilon) - (1 - y) log(1 - p + epsilon)``, where 0 log(0) is 0; computed in float64."""
+    y, p = labels.astype(np.float64), probabilities.astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        yes, no = -np.log(p + epsilon), -np.log(1 - p + epsilon)
+        terms = np.where(y > 0, y * yes, 0.0) + np.where(y < 1, (1 - y) * no, 0.0)
+    return terms.astype(_validate.output_dtypes(probabilities)[0])

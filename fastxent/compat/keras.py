@@ -3,11 +3,11 @@
 ``from fastxent.compat import keras`` lets ``keras.losses.BinaryCrossentropy()`` and its like run unchanged. Functions
 return a loss for each row, classes reduce them. Different from Keras:
 
-* What has a floating dtype keeps it, where Keras makes everything float32 unless told; numbers without one, lists among
-  them, become float32 as there. Reduced losses are Python floats of float64 accuracy, or of the `dtype` that was asked
-  for.
+* float64 is kept, where Keras makes everything float32 unless told; 16-bit predictions and numbers without a dtype,
+  lists among them, become float32 as there. Reduced losses are Python floats of float64 accuracy, or of the `dtype`
+  that was asked for.
 * Losses from logits are exact: nothing is clipped. Probabilities are clipped as Keras clips them, to [1e-7, 1 - 1e-7]
-  rounded to their dtype.
+  rounded to the dtype of the loss.
 * Refused are: scores given for probabilities, labels out of range or not whole, negative targets, a softmax over one
   class, for which Keras only warns.
 * ``reduction="mean_with_sample_weight"`` divides by the sum of the weights as they are multiplied; Keras does not
@@ -26,7 +26,7 @@ import numpy as np
 
 from fastxent import _validate
 from fastxent._words import Words
-from fastxent.compat.tf_losses import surprisal
+from fastxent.compat._elements import surprisal
 from fastxent.probability import binary_cross_entropy, categorical_cross_entropy
 from fastxent.sigmoid import sigmoid_cross_entropy, sigmoid_focal_loss
 from fastxent.softmax import softmax_cross_entropy, softmax_focal_loss
@@ -57,22 +57,17 @@ EPSILON = 1e-7
 losses = sys.modules[__name__]
 
 _WORDS = Words(
+    {"targets": "y_true", "logits": "y_pred", "probabilities": "y_pred"},
     {
-        "targets": "y_true",
-        "logits": "y_pred",
-        "probabilities[": "y_pred[",
-        "probabilities have shape": "y_pred has shape",
-        "probabilities of row": "y_pred of row",
-        "probabilities have": "y_pred has",
-        ", probabilities (": ", y_pred (",
         "ignore_index": "ignore_class",
+        ", or give it a sample_weight of 0": "",
         "use sigmoid_cross_entropy for a single score": "use BinaryCrossentropy(from_logits=True) for a single score",
         "use binary_cross_entropy for a single probability": "use BinaryCrossentropy for a single probability",
         "use sigmoid_cross_entropy": "use from_logits=True",
         "use softmax_cross_entropy": "use from_logits=True",
         "use softmax_cross_entropy for class labels": "use SparseCategoricalCrossentropy for class labels",
         "use categorical_cross_entropy for class labels": "use SparseCategoricalCrossentropy for class labels",
-    }
+    },
 )
 
 
@@ -126,8 +121,10 @@ def _class_labels(y_true: Any, y_pred: np.ndarray, axis: int) -> np.ndarray:
     return labels
 
 
-def _mean(values: np.ndarray, axis: Any) -> np.ndarray:
-    return np.asarray(values.mean(axis, dtype=np.float64)).astype(values.dtype)
+def _mean(values: np.ndarray, axis: int) -> np.ndarray:
+    """Averages along an axis, NaN where it is empty."""
+    with np.errstate(all="ignore"):
+        return np.asarray(values.sum(axis, dtype=np.float64) / values.shape[axis]).astype(values.dtype)
 
 
 # ---- functions -----------------------------------------------------------------------------------------------
@@ -182,6 +179,7 @@ def binary_crossentropy(
     """
     mode = _validate.choice_of("epsilon_mode", epsilon_mode, ("keras3", "tf2.1"))
     x = _floats(y_pred)
+    axis = _validate.class_axis(x, axis, "y_pred")
     with _WORDS:
         y = _same_shape(y_true, x)
         if from_logits:
@@ -241,8 +239,9 @@ def binary_focal_crossentropy(
     Source: Keras 3, `keras/src/losses/losses.py`; Lin et al., "Focal loss for dense object detection" (2017).
     """
     balance = _validate.number("alpha", alpha, 0.0, 1.0) if apply_class_balancing else None
-    values = _focal(y_true, _floats(y_pred), from_logits, label_smoothing, gamma, balance)
-    return _mean(values, axis)
+    x = _floats(y_pred)
+    axis = _validate.class_axis(x, axis, "y_pred")
+    return _mean(_focal(y_true, x, from_logits, label_smoothing, gamma, balance), axis)
 
 
 def sigmoid_focal_crossentropy(
@@ -278,7 +277,9 @@ def sigmoid_focal_crossentropy(
     Source: tensorflow-addons, `tensorflow_addons/losses/focal_loss.py`.
     """
     balance = _validate.number("alpha", alpha, 0.0, 1.0) if alpha else None
-    values = _focal(y_true, _floats(y_pred), from_logits, 0.0, gamma, balance)
+    x = _floats(y_pred)
+    _validate.class_axis(x, -1, "y_pred")
+    values = _focal(y_true, x, from_logits, 0.0, gamma, balance)
     return np.asarray(values.sum(-1, dtype=np.float64)).astype(values.dtype)
 
 
@@ -547,17 +548,18 @@ def _reduce(values: np.ndarray, sample_weight: Any, valid: np.ndarray | None, re
                 f"sample_weight has shape {weights.shape}, which cannot be broadcast to the losses' {values.shape}"
             ) from None
     if valid is not None:
+        valid = valid.reshape(values.shape)
         weights = np.where(valid, 1.0 if weights is None else weights, 0.0)
     dtype = values.dtype
     values = values.astype(np.float64)
-    if weights is not None:
-        with np.errstate(invalid="ignore"):
+    with np.errstate(all="ignore"):
+        if weights is not None:
             values = np.where(weights == 0, 0.0, values * weights)
-    if values.ndim == 0:
-        return float(values)
-    if reduction in (None, "none"):
-        return values.astype(dtype)
-    total = float(values.sum())
+        if values.ndim == 0:
+            return float(values)
+        if reduction in (None, "none"):
+            return values.astype(dtype)
+        total = float(values.sum())
     if reduction == "sum":
         return total
     if reduction == "mean_with_sample_weight" and weights is not None:
@@ -658,7 +660,10 @@ def _dtype_of(dtype: Any) -> Any:
         except ModuleNotFoundError:
             raise ImportError('dtype="bfloat16" needs ml_dtypes: pip install ml_dtypes') from None
         return np.dtype(ml_dtypes.bfloat16)
-    return np.dtype(name)
+    own = np.dtype(name)
+    if own.kind != "f":
+        raise TypeError(f"dtype is {dtype!r}: give a floating dtype")
+    return own
 
 
 class _FunctionLoss(Loss):

@@ -13,7 +13,8 @@ import numpy as np
 
 from fastxent import _validate
 from fastxent._words import Words
-from fastxent.compat.tf_nn import sparse_softmax_cross_entropy_with_logits
+from fastxent.compat._elements import surprisal
+from fastxent.compat.tf_nn import softmax_cross_entropy_with_logits, sparse_softmax_cross_entropy_with_logits
 from fastxent.sigmoid import sigmoid_cross_entropy as _sigmoid_cross_entropy
 from fastxent.softmax import softmax_cross_entropy as _softmax_cross_entropy
 
@@ -145,9 +146,9 @@ def softmax_cross_entropy(
     Parameters
     ----------
     onehot_labels : array_like, shape (n, C)
-        A distribution for each row, not negative.
+        A distribution for each row; finite, and of any sign and sum.
     logits : array_like, shape (n, C)
-        Scores.
+        Scores. A single class has the loss 0.
     weights, scope, loss_collection, reduction
         As in `compute_weighted_loss`; losses have shape (n,).
     label_smoothing : float in [0, 1], default 0
@@ -171,14 +172,20 @@ def softmax_cross_entropy(
     Source: TensorFlow, `tensorflow/python/ops/losses/losses_impl.py`.
     """
     _given(onehot_labels=onehot_labels, logits=logits)
-    with Words({"targets": "onehot_labels", "give labels of shape": "give a distribution for each row, not shape"}):
-        y = _validate.real_array("onehot_labels", onehot_labels)
-        if y.shape != np.shape(logits):
-            raise ValueError(
-                f"onehot_labels have shape {y.shape}, logits {np.shape(logits)}: give one label for each class, or"
-                " sparse_softmax_cross_entropy for class labels"
-            )
-        losses = _softmax_cross_entropy(logits, y, label_smoothing=label_smoothing, reduction="none")
+    y = _validate.real_array("onehot_labels", onehot_labels)
+    x = _validate.float_array("logits", logits)
+    smoothing = _validate.number("label_smoothing", label_smoothing, 0.0, 1.0)
+    if y.shape != x.shape or y.ndim == 0:
+        raise ValueError(
+            f"onehot_labels have shape {y.shape}, logits {x.shape}: give one label for each class, or"
+            " sparse_softmax_cross_entropy for class labels"
+        )
+    with _words("onehot_labels"):
+        if smoothing and x.shape[-1] > 1 and not (y.size and y.min() < 0):
+            losses = _softmax_cross_entropy(x, y, label_smoothing=smoothing, reduction="none")
+        else:
+            mixed = (1 - smoothing) * y.astype(np.float64) + smoothing / x.shape[-1] if smoothing else y
+            losses = softmax_cross_entropy_with_logits(mixed, x)
     return compute_weighted_loss(losses, weights, reduction=reduction)
 
 
@@ -223,7 +230,8 @@ def sparse_softmax_cross_entropy(
     y = _validate.real_array("labels", labels)
     if y.ndim == np.ndim(logits) and y.shape[-1:] == (1,):
         y = y[..., 0]
-    losses = sparse_softmax_cross_entropy_with_logits(y, logits)
+    with _words("labels"):
+        losses = sparse_softmax_cross_entropy_with_logits(y, logits)
     if np.ndim(weights) == y.ndim + 1 and np.shape(weights)[-1] == 1:
         weights = np.asarray(weights)[..., 0]
     return compute_weighted_loss(losses, weights, reduction=reduction)
@@ -269,7 +277,7 @@ def sigmoid_cross_entropy(
     Source: TensorFlow, `tensorflow/python/ops/losses/losses_impl.py`.
     """
     _given(multi_class_labels=multi_class_labels, logits=logits)
-    with Words({"targets": "multi_class_labels", "softmax_cross_entropy": "sparse_softmax_cross_entropy"}):
+    with Words({"targets": "multi_class_labels"}, {"softmax_cross_entropy": "sparse_softmax_cross_entropy"}):
         losses = _sigmoid_cross_entropy(logits, multi_class_labels, label_smoothing=label_smoothing, reduction="none")
     return compute_weighted_loss(losses, weights, reduction=reduction)
 
@@ -323,21 +331,24 @@ def log_loss(
     if y.shape != p.shape:
         raise ValueError(f"labels have shape {y.shape}, predictions {p.shape}: they must have the same shape")
     _validate.check_probabilities("labels", y)
-    with Words({"probabilities": "predictions", "sigmoid_cross_entropy": "tf_losses.sigmoid_cross_entropy"}):
+    with Words({"probabilities": "predictions"}):
         _validate.check_outcomes(p, None, None)
     return compute_weighted_loss(surprisal(y, p, eps), weights, reduction=reduction)
-
-
-def surprisal(labels: np.ndarray, probabilities: np.ndarray, epsilon: float) -> np.ndarray:
-    """``-y log(p + epsilon) - (1 - y) log(1 - p + epsilon)``, where 0 log(0) is 0; computed in float64."""
-    y, p = labels.astype(np.float64), probabilities.astype(np.float64)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        yes, no = -np.log(p + epsilon), -np.log(1 - p + epsilon)
-        terms = np.where(y > 0, y * yes, 0.0) + np.where(y < 1, (1 - y) * no, 0.0)
-    return terms.astype(_validate.output_dtypes(probabilities)[0])
 
 
 def _given(**arrays: Any) -> None:
     for name, value in arrays.items():
         if value is None:
             raise ValueError(f"{name} is None: give an array")
+
+
+def _words(labels: str) -> Words:
+    """Of this module, for what `tf_nn` says."""
+    return Words(
+        {"labels": labels, "targets": labels},
+        {
+            "sparse_softmax_cross_entropy_with_logits": "sparse_softmax_cross_entropy",
+            "softmax_cross_entropy_with_logits": "softmax_cross_entropy",
+            "sigmoid_cross_entropy_with_logits": "sigmoid_cross_entropy",
+        },
+    )

@@ -31,12 +31,12 @@ __all__ = [
 ]
 
 _WORDS = Words(
+    {"targets": "labels"},
     {
-        "targets": "labels",
         ", or name it in ignore_index to leave such rows out": "",
         "softmax_cross_entropy for class labels": "sparse_softmax_cross_entropy_with_logits for class labels",
         "sigmoid_cross_entropy": "sigmoid_cross_entropy_with_logits",
-    }
+    },
 )
 
 
@@ -99,10 +99,10 @@ def softmax_cross_entropy_with_logits(
                 f"labels have shape {y.shape}, which cannot be broadcast to the logits' {x.shape}: give one label for"
                 " each class, or sparse_softmax_cross_entropy_with_logits for class labels"
             ) from None
-        if x.shape[axis] == 1:
-            _validate.check_finite("labels", y)
-            return _single_class(x, axis, 1 - y, grad)
         _validate.check_finite("labels", y)
+        _check_buffer(grad, x, logits=logits, labels=labels)
+        if x.shape[axis] == 1:
+            return _single_class(x, axis, 1 - y, grad)
         negative = y.size > 0 and bool(y.min() < 0)
         # What may overwrite the logits comes last.
         unequal, difference = (None, None) if grad is False else _difference(y, x, axis)
@@ -110,7 +110,8 @@ def softmax_cross_entropy_with_logits(
         result = softmax_cross_entropy(x, np.maximum(y, 0) if negative else y, axis=axis, reduction="none", grad=grad)
         loss, gradient = (result, None) if grad is False else result
         if below is not None:
-            loss = loss - below
+            with np.errstate(over="ignore", invalid="ignore"):
+                loss = loss - below
         if gradient is None:
             return loss
         np.moveaxis(gradient, axis, -1)[unequal] = difference
@@ -119,7 +120,8 @@ def softmax_cross_entropy_with_logits(
 
 def _difference(y: np.ndarray, x: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows whose labels do not add up to one, and their p - y: the core's gradient is (sum y) p - y."""
-    unequal = np.asarray(y.sum(axis, dtype=np.float64) != 1)
+    with np.errstate(over="ignore"):
+        unequal = np.asarray(y.sum(axis, dtype=np.float64) != 1)
     dtype = _validate.output_dtypes(x)[0]
     scores, labels = (np.moveaxis(rows, axis, -1)[unequal].astype(dtype, copy=False) for rows in (x, y))
     return unequal, np.asarray(softmax(scores, axis=-1)) - labels
@@ -177,6 +179,7 @@ def sparse_softmax_cross_entropy_with_logits(
             if y.dtype.kind not in "iu":
                 raise TypeError(f"labels have dtype {y.dtype}, but labels are integers: use labels.astype(numpy.int64)")
             _validate.labels_of(y, 1, None)
+            _check_buffer(grad, x, logits=logits, labels=labels)
             return _single_class(x, x.ndim - 1, np.zeros(x.shape), grad)
         return softmax_cross_entropy(x, y, reduction="none", grad=grad)
 
@@ -273,6 +276,7 @@ def weighted_cross_entropy_with_logits(
     with _WORDS:
         if np.ndim(pos_weight) == 0:
             return sigmoid_cross_entropy(x, y, reduction="none", grad=grad, pos_weight=pos_weight)
+        _check_buffer(grad, x, logits=logits, labels=labels, pos_weight=pos_weight)
         return factored_cross_entropy(x, y, factors=positive_factors("pos_weight", pos_weight, x), grad=grad)
 
 
@@ -281,6 +285,12 @@ def _both(labels: Any, logits: Any) -> tuple[np.ndarray, Any]:
         if value is None:
             raise TypeError(f"{name} is None: give both labels and logits")
     return _validate.float_array("logits", logits), labels
+
+
+def _check_buffer(grad: Any, x: np.ndarray, **inputs: Any) -> None:
+    """Refuse an array to write to that is one of the caller's inputs, of which the core may see copies only."""
+    if grad is not True and grad is not False:
+        _validate.buffer("grad", grad, x, _validate.output_dtypes(x), (("logits", x), *inputs.items()), "logits")
 
 
 def _single_class(x: np.ndarray, axis: int, gradient: np.ndarray, grad: Any) -> Any:

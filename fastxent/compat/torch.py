@@ -8,6 +8,7 @@ hands the gradient on. Different from torch:
 * Refused are labels that are out of range (with their row), negative targets, binary targets outside [0, 1], and
   smoothing outside [0, 1]; a softmax over a single class.
 * Labels may be of any integer dtype. float16 and bfloat16 are computed with as float32 and rounded once.
+* The gradient is that of the values at the time of the loss, whatever is done to the target before `backward`.
 * Third derivatives, forward mode and `torch.func` are torch's own affair: use its functions there.
 
 It takes as many threads as `torch.get_num_threads()`.
@@ -27,10 +28,12 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError('fastxent.compat.torch needs torch: pip install "fastxent[torch]"') from None
 
-from torch.autograd import Function
+from torch.autograd import Function, forward_ad
 from torch.autograd.function import once_differentiable
 from torch.nn import _reduction
+from torch.nn.functional import nll_loss as _nll_loss
 
+from fastxent import _sigmoid as _sigmoid_kernels
 from fastxent import _softmax as _softmax_kernels
 from fastxent import _validate
 from fastxent._words import Words
@@ -52,19 +55,19 @@ __all__ = [
 ]
 
 _WORDS = Words(
+    {"logits": "input", "probabilities": "input", "targets": "target", "class_weight": "weight"},
     {
-        "logits": "input",
-        "probabilities": "input",
-        "targets": "target",
-        "class_weight": "weight",
         "astype(numpy.int64)": "long()",
+        "numpy.clip(": "torch.clamp(",
         "use sigmoid_cross_entropy": "use binary_cross_entropy_with_logits",
         "ignore_index goes with integer labels: give rows to ignore a sample_weight of 0": "target has the shape of"
         " input, as class probabilities have, but is not floating: use target.to(input.dtype)",
         "softmax_cross_entropy for class labels": "cross_entropy for class labels",
         "categorical_cross_entropy for class labels": "nll_loss for class labels",
-    }
+    },
 )
+
+_HALVES = (torch.float16, torch.bfloat16)
 
 # What torch takes for p (1 - p) below it, a float that it calls 1e-12.
 _SMALLEST_SPREAD = float(np.float32(1e-12))
@@ -79,10 +82,14 @@ _SMALL = 1 << 16
 def _array(tensor: torch.Tensor) -> np.ndarray:
     """The memory of a tensor as an array."""
     array: np.ndarray
+    if tensor.is_neg():
+        tensor = tensor.resolve_neg()
     if tensor.dtype is torch.bfloat16:
         array = tensor.detach().view(torch.uint16).numpy().view(_bfloat16())
     else:
         array = tensor.detach().numpy() if tensor.requires_grad else tensor.numpy()
+    if array.size and not tensor.data_ptr():
+        raise ValueError(f"a tensor of shape {array.shape} has no memory: its storage has been resized to 0")
     return array
 
 
@@ -110,6 +117,35 @@ def _empty_like(tensor: torch.Tensor, array: np.ndarray) -> tuple[torch.Tensor, 
     return _tensor(memory), memory
 
 
+def _scores(input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Scores or probabilities, checked, of the dtype that torch computes in with such a target."""
+    dtype = input.dtype
+    if not input.is_floating_point():
+        raise TypeError(
+            f"input has dtype {dtype}, but is a floating tensor: use input.{'real' if dtype.is_complex else 'float()'}"
+        )
+    for name, tensor in (("input", input), ("target", target)):
+        if not tensor.is_cpu:
+            raise ValueError(f"{name} is on {tensor.device}, but this is computed on the CPU: use {name}.cpu()")
+    if dtype in _HALVES and torch.is_autocast_enabled("cpu"):
+        input = input.float()
+    if target.is_floating_point() and target.dtype is not input.dtype:
+        input = input.to(torch.promote_types(input.dtype, target.dtype))
+    return input
+
+
+def _wide(input: torch.Tensor) -> torch.Tensor:
+    """What several steps are taken in, so that 16-bit numbers are rounded once."""
+    return input.float() if input.dtype in _HALVES else input
+
+
+def _check_constant(name: str, tensor: torch.Tensor | None) -> None:
+    if tensor is not None and tensor.requires_grad and torch.is_grad_enabled():
+        raise NotImplementedError(
+            f"{name} requires a gradient, which torch does not give here either: use {name}.detach()"
+        )
+
+
 def _reduction_of(size_average: bool | None, reduce: bool | None, reduction: str) -> str:
     """The reduction, from torch's older arguments if they are given."""
     if size_average is not None or reduce is not None:
@@ -120,8 +156,14 @@ def _reduction_of(size_average: bool | None, reduce: bool | None, reduction: str
 def _reduced(rows: torch.Tensor, reduction: str, weight: torch.Tensor | None = None) -> torch.Tensor:
     """Weighted losses reduced, their mean by the sum of the weights."""
     if reduction == "mean":
-        return rows.mean() if weight is None else rows.sum() / weight.sum()
+        return rows.mean() if weight is None else _by(rows.sum(), weight)
     return rows.sum() if reduction == "sum" else rows
+
+
+def _by(total: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    divisor = weight.sum()
+    nothing = divisor == 0
+    return (total / divisor.masked_fill(nothing, 1)).masked_fill(nothing, torch.nan)
 
 
 # ---- autograd ------------------------------------------------------------------------------------------------
@@ -152,20 +194,29 @@ class _Loss(NamedTuple):
         return not (len(labels) if weight is None else float(weight[labels].sum()))
 
 
+# A loss that has been computed with its gradient, if one is wanted.
+_Known = tuple[torch.Tensor, torch.Tensor | None]
+
+# Tensors to make others like, which is quicker than to describe them.
+_SCALARS = {dtype: torch.empty((), dtype=dtype, device="cpu") for dtype in (torch.float32, torch.float64)}
+
+
 class _Fused(Function):  # type: ignore[misc]
-    """A loss with its gradient by the scores, both computed at once."""
+    """A loss with its gradient by the scores, both computed at once, unless they are known."""
 
     @staticmethod
-    def forward(ctx: Any, input: torch.Tensor, target: torch.Tensor, loss: _Loss, reduction: str) -> torch.Tensor:
+    def forward(ctx: Any, input: torch.Tensor, others: tuple[torch.Tensor, _Loss, str, _Known | None]) -> torch.Tensor:
+        # In a tuple, since each argument takes its time.
+        target, loss, reduction, known = others
         gradient: torch.Tensor | None = None
         memory: Any = False
         if ctx.needs_input_grad[0]:
             ctx.save_for_backward(input, target)
             ctx.loss, ctx.reduction = loss, reduction
-            if loss is _LABELS:
-                output, ctx.gradient = _of_few_labels(input, target, reduction)
-                if output is not None:
-                    return output
+        if known is not None:
+            # Not kept with the saved tensors: it is handed over, not copied.
+            output, ctx.gradient = known
+            return output
         x = _array(input)
         if ctx.needs_input_grad[0]:
             gradient, memory = _empty_like(input, x)
@@ -182,35 +233,41 @@ class _Fused(Function):  # type: ignore[misc]
             raise _WORDS.put(error) from None
         if gradient is not None:
             value = value[0]
-            # Not kept with the saved tensors: it is handed over, not copied.
             ctx.gradient = gradient
         if reduction == "none":
             return torch.from_numpy(value).to(input.dtype)
         if value == 0.0 and reduction == "mean" and loss.weighs_nothing(target):
             value = np.nan
-        return torch.scalar_tensor(value, dtype=input.dtype)
+        return torch.scalar_tensor(value, dtype=input.dtype, device=input.device)
 
     @staticmethod
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         if torch.is_grad_enabled():
             input, target = ctx.saved_tensors
-            return _FusedGradient.apply(input, target, upstream, ctx.loss, ctx.reduction), None, None, None
+            return _FusedGradient.apply(input, target, upstream, ctx.loss, ctx.reduction), None
         gradient, ctx.gradient = ctx.gradient, None
         if gradient is None:  # a second time
             input, target = ctx.saved_tensors
             gradient = _gradient(input, target, ctx.loss, ctx.reduction)
-        if ctx.reduction == "none" or upstream.item() != 1.0:
-            gradient.mul_(ctx.loss.spread(upstream))
-        return gradient, None, None, None
+        try:
+            if ctx.reduction == "none" or upstream.item() != 1.0:
+                gradient.mul_(ctx.loss.spread(upstream))
+        except RuntimeError:  # many gradients from above at once, in a tensor that takes part in neither
+            gradient = gradient * ctx.loss.spread(upstream)
+        return gradient, None
 
 
 _apply: Callable[..., torch.Tensor] = super(Function, _Fused).apply
 
 
-def _fused(input: torch.Tensor, target: torch.Tensor, loss: _Loss, reduction: str) -> torch.Tensor:
+def _fused(
+    input: torch.Tensor, target: torch.Tensor, loss: _Loss, reduction: str, known: _Known | None = None
+) -> torch.Tensor:
     """`_Fused.apply` past what it does for `torch.func`, a twelfth of a small call; there it says that we cannot."""
+    if known is not None and known[1] is None and forward_ad._current_level < 0:
+        return known[0]
     apply = _Fused.apply if torch._C._are_functorch_transforms_active() else _apply
-    return apply(input, target, loss, reduction)
+    return apply(input, (target, loss, reduction, known))
 
 
 class _FusedGradient(Function):  # type: ignore[misc]
@@ -242,44 +299,6 @@ class _FusedGradient(Function):  # type: ignore[misc]
         return by_input, None, by_upstream, None, None
 
 
-def _of_few_labels(
-    input: torch.Tensor, target: torch.Tensor, reduction: str
-) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    """Loss and gradient of few rows with labels, by address: a tenth of the call would go into making arrays."""
-    dtype = input.dtype
-    if not (
-        input.dim() == 2
-        and target.dim() == 1
-        and (dtype is torch.float32 or dtype is torch.float64)
-        and target.dtype is torch.int64
-        and input.numel() < _SMALL
-        and input.is_contiguous()
-        and target.is_contiguous()
-        and input.is_cpu
-        and target.is_cpu
-        and reduction != "none"
-    ):
-        return None, None
-    n, classes = input.shape
-    if target.shape[0] != n or classes < 2 or n == 0:
-        return None, None
-    gradient, loss = torch.empty_like(input), torch.empty((), dtype=dtype)
-    value = _softmax_kernels.quick_at(
-        input.data_ptr(),
-        target.data_ptr(),
-        gradient.data_ptr(),
-        loss.data_ptr(),
-        n,
-        classes,
-        dtype is torch.float32,
-        -100,
-        _validate.reduction_of(reduction),
-        torch.get_num_threads(),
-    )
-    # None for a bad label; 0 may stand for a mean of nothing.
-    return (loss, gradient) if value else (None, None)
-
-
 def _gradient(input: torch.Tensor, target: torch.Tensor, loss: _Loss, reduction: str) -> torch.Tensor:
     x = _array(input)
     gradient, memory = _empty_like(input, x)
@@ -289,8 +308,78 @@ def _gradient(input: torch.Tensor, target: torch.Tensor, loss: _Loss, reduction:
     return gradient
 
 
+def _has_address(tensor: torch.Tensor) -> bool:
+    """Whether a tensor is nothing but numbers of the CPU's memory, in order."""
+    kind = type(tensor)
+    return (
+        (kind is torch.Tensor or kind is torch.nn.Parameter)
+        and tensor.is_cpu
+        and tensor.is_contiguous()
+        and not tensor.is_neg()
+    )
+
+
+def _by_address(
+    kernel: Callable[..., bool],
+    input: torch.Tensor,
+    target: torch.Tensor,
+    rows: tuple[int, ...],
+    reduction: str,
+    *options: Any,
+) -> _Known | None:
+    """What a kernel makes of small tensors by their addresses: arrays of them would take longer than the loss does.
+
+    None if it refuses them; the way over arrays says why.
+    """
+    gradient = torch.empty_like(input) if input.requires_grad and torch.is_grad_enabled() else None
+    output = input.new_empty(rows) if reduction == "none" else torch.empty_like(_SCALARS[input.dtype])
+    known = kernel(
+        input.data_ptr(),
+        target.data_ptr(),
+        0 if gradient is None else gradient.data_ptr(),
+        output.data_ptr(),
+        input.dtype is torch.float32,
+        reduction,
+        torch.get_num_threads(),
+        *options,
+    )
+    return (output, gradient) if known else None
+
+
+def _few_labels(
+    input: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None, ignore_index: int, reduction: str
+) -> _Known | None:
+    """The loss of few rows with labels, if it can be had by address."""
+    dtype = input.dtype
+    if not (
+        (dtype is torch.float32 or dtype is torch.float64)
+        and target.dtype is torch.int64
+        and input.dim() == 2
+        and target.dim() == 1
+        and 0 < input.numel() < _SMALL
+        and type(ignore_index) is int
+        and -_MOST <= ignore_index < _MOST
+        and _has_address(input)
+        and _has_address(target)
+        and not torch._C._are_functorch_transforms_active()
+    ):
+        return None
+    n, classes = input.shape
+    if target.shape[0] != n or classes < 2:
+        return None
+    weights = 0
+    if weight is not None:
+        if not (weight.dtype is dtype and weight.dim() == 1 and weight.shape[0] == classes and _has_address(weight)):
+            return None
+        weights = weight.data_ptr()
+    return _by_address(_softmax_kernels.quick_at, input, target, (n,), reduction, n, classes, ignore_index, weights)
+
+
+_MOST = 1 << 63
+
+
 class _LogSoftmax(Function):  # type: ignore[misc]
-    """Log-probabilities, for what the fused loss does not take: negative weights, and targets that want a gradient."""
+    """Log-probabilities."""
 
     @staticmethod
     def forward(ctx: Any, input: torch.Tensor, axis: int) -> torch.Tensor:
@@ -307,28 +396,90 @@ class _LogSoftmax(Function):  # type: ignore[misc]
         return upstream - output.exp() * upstream.sum(ctx.axis, keepdim=True), None
 
 
-class _BinaryLosses(Function):  # type: ignore[misc]
-    """Cross-entropies of probabilities, one each, with torch's bounds: logarithms of -100, a denominator of 1e-12."""
+class _OfTargets(Function):  # type: ignore[misc]
+    """Losses of rows with targets of any sign, by which they are differentiated too; classes are along axis 1."""
 
     @staticmethod
     def forward(ctx: Any, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        p, y = _array(input), _array(target)
-        with _WORDS:
-            value, gradient = _binary_cross_entropy(
-                p, y, reduction="none", grad=True, n_threads=torch.get_num_threads()
-            )
-        wide, labels = p.astype(value.dtype, copy=False), y.astype(value.dtype, copy=False)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            spread = (1 - wide) * wide
-            if p.size and not spread.min() >= _SMALLEST_SPREAD:
-                at = spread < _SMALLEST_SPREAD
-                part, share = wide[at], labels[at]
-                gradient[at] = (part - share) / value.dtype.type(_SMALLEST_SPREAD)
-                yes, no = np.maximum(np.log(part), -100), np.maximum(np.log1p(-part), -100)
-                value[at] = -(share * yes + (1 - share) * no)
         ctx.save_for_backward(input, target)
-        ctx.gradient = torch.from_numpy(np.asarray(gradient)).to(input.dtype)
-        return torch.from_numpy(np.asarray(value)).to(input.dtype)
+        return _signed(input, target, False)
+
+    @staticmethod
+    def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        input, target = ctx.saved_tensors
+        by_input = by_target = None
+        if ctx.needs_input_grad[0]:
+            by_input = _OfTargetsGradient.apply(input, target) * upstream.unsqueeze(1)
+        if ctx.needs_input_grad[1]:
+            by_target = -_LogSoftmax.apply(input, 1) * upstream.unsqueeze(1)
+        return by_input, by_target
+
+
+class _OfTargetsGradient(Function):  # type: ignore[misc]
+    """The gradient of `_OfTargets` by the scores, sum(y) p - y."""
+
+    @staticmethod
+    def forward(ctx: Any, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(input, target)
+        return _signed(input, target, True)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, v: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        input, target = ctx.saved_tensors
+        p = _LogSoftmax.apply(input, 1).exp()
+        mean = (p * v).sum(1, keepdim=True)
+        return target.sum(1, keepdim=True) * p * (v - mean), mean - v
+
+
+def _signed(input: torch.Tensor, target: torch.Tensor, gradient: bool) -> torch.Tensor:
+    """Losses of rows, or their gradients, those of negative targets subtracted."""
+    function: Callable[..., Any] = softmax_cross_entropy
+
+    def part(y: torch.Tensor) -> torch.Tensor:
+        with _WORDS:
+            result = function(
+                _array(input), _array(y), axis=1, reduction="none", grad=gradient, n_threads=torch.get_num_threads()
+            )
+        return _tensor(result[1] if gradient else result).to(input.dtype)
+
+    whole = part(target.clamp(min=0))
+    return whole - part((-target).clamp(min=0)) if bool((target < 0).any()) else whole
+
+
+class _Probabilities(Function):  # type: ignore[misc]
+    """Cross-entropy of probabilities with torch's bounds: logarithms of -100, a denominator of 1e-12."""
+
+    @staticmethod
+    def forward(ctx: Any, input: torch.Tensor, target: torch.Tensor, reduction: str) -> torch.Tensor:
+        p, y = np.atleast_1d(_array(input), _array(target))
+        wide = p.astype(_validate.output_dtypes(p)[0], copy=False)
+        spread = (1 - wide) * wide
+        function: Callable[..., Any] = _binary_cross_entropy
+        bounded = p.size > 0 and not spread.min() >= _SMALLEST_SPREAD
+        with _WORDS:
+            value, gradient = function(
+                p, y, reduction="none" if bounded else reduction, grad=True, n_threads=torch.get_num_threads()
+            )
+        scale = 1 / p.size if reduction == "mean" and p.size else 1.0
+        if bounded:
+            at = spread < _SMALLEST_SPREAD
+            part, share = wide[at], y.astype(wide.dtype)[at]
+            with np.errstate(divide="ignore"):
+                yes, no = np.maximum(np.log(part), -100), np.maximum(np.log1p(-part), -100)
+            value[at] = -(share * yes + (1 - share) * no)
+            gradient[at] = (part - share) / wide.dtype.type(_SMALLEST_SPREAD)
+            if reduction != "none":
+                value = value.sum(dtype=np.float64) * scale
+                gradient *= scale
+        ctx.save_for_backward(input, target)
+        ctx.scale = scale
+        ctx.gradient = torch.from_numpy(gradient).to(input.dtype).reshape(input.shape)
+        if reduction == "none":
+            return torch.from_numpy(value).to(input.dtype).reshape(input.shape)
+        if reduction == "mean" and not p.size:
+            value = np.nan
+        return torch.scalar_tensor(value, dtype=input.dtype, device=input.device)
 
     @staticmethod
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -336,12 +487,14 @@ class _BinaryLosses(Function):  # type: ignore[misc]
         by_input = by_target = None
         if ctx.needs_input_grad[0]:
             if torch.is_grad_enabled():
-                by_input = upstream * ((input - target) / ((1 - input) * input).clamp(min=_SMALLEST_SPREAD))
+                spread = ((1 - input) * input).clamp(min=_SMALLEST_SPREAD)
+                by_input = upstream * ctx.scale * ((input - target) / spread)
             else:
                 by_input = upstream * ctx.gradient
         if ctx.needs_input_grad[1]:
-            by_target = upstream * ((1 - input).log().clamp(min=-100) - input.log().clamp(min=-100))
-        return by_input, by_target
+            logits = (1 - input).log().clamp(min=-100) - input.log().clamp(min=-100)
+            by_target = upstream * ctx.scale * logits
+        return by_input, by_target, None
 
 
 # ---- functions -----------------------------------------------------------------------------------------------
@@ -404,22 +557,52 @@ def cross_entropy(
     """
     if size_average is not None or reduce is not None:
         reduction = _reduction_of(size_average, reduce, reduction)
+    if label_smoothing == 0.0 and (weight is None or not weight.requires_grad):
+        known = _few_labels(input, target, weight, ignore_index, reduction)
+        if known is not None:
+            return _fused(input, target, _labelled(ignore_index, weight), reduction, known)
+    input = _scores(input, target)
     if input.dim() == 1:
-        rows = cross_entropy(
-            input.unsqueeze(0), target.unsqueeze(0), weight, None, ignore_index, None, reduction, label_smoothing
-        )
-        return rows.squeeze(0) if reduction == "none" else rows
-    if target.is_floating_point():
-        return _of_distributions(input, target, weight, _validate.reduction_of(reduction), label_smoothing)
+        return _of_one_row(cross_entropy, input, target, weight, None, ignore_index, None, reduction, label_smoothing)
+    with _WORDS:
+        reduction = _validate.reduction_of(reduction)
+        smoothing = _validate.number("label_smoothing", label_smoothing, 0.0, 1.0)
+        ignored = _validate.ignored(ignore_index)
     if weight is not None:
-        return _of_weighted_labels(input, target, weight, ignore_index, reduction, label_smoothing)
-    if ignore_index == -100 and label_smoothing == 0.0:
-        return _fused(input, target, _LABELS, reduction)
-    return _fused(input, target, _softmax(ignore_index=ignore_index, label_smoothing=label_smoothing), reduction)
+        weight = _class_weight(weight, input)
+    if target.is_floating_point():
+        if ignored is not None and ignored >= 0:
+            raise ValueError(f"ignore_index is {ignored}, but goes with labels: fill such rows of target with 0")
+        return _of_distributions(input, target, weight, reduction, smoothing)
+    if weight is None:
+        return _fused(input, target, _softmax(ignore_index=ignored, label_smoothing=smoothing), reduction)
+    _check_constant("weight", weight)
+    if smoothing == 0.0 and not bool((weight < 0).any()):
+        return _fused(input, target, _labelled(ignored, weight), reduction)
+    return _of_weighted_labels(input, target, weight, ignored, reduction, smoothing)
+
+
+def _of_one_row(
+    function: Callable[..., torch.Tensor], input: torch.Tensor, target: torch.Tensor, *options: Any
+) -> torch.Tensor:
+    """The loss of a single row, whose scores have no other axis."""
+    if target.shape != () and (target.shape != input.shape or not target.is_floating_point()):
+        raise ValueError(
+            f"target has shape {tuple(target.shape)}, input {tuple(input.shape)}: a single row has a label of shape ()"
+        )
+    loss = function(input.unsqueeze(0), target.unsqueeze(0), *options)
+    return loss.squeeze(0) if loss.dim() else loss
 
 
 def _softmax(**options: Any) -> _Loss:
     return _Loss(softmax_cross_entropy, softmax_cross_entropy_hvp, 1, {"axis": 1, **options})
+
+
+def _labelled(ignore_index: int | None, weight: torch.Tensor | None) -> _Loss:
+    if weight is None and ignore_index == -100:
+        return _LABELS
+    options = {"axis": 1, "ignore_index": ignore_index, "class_weight": weight}
+    return _Loss(softmax_cross_entropy, softmax_cross_entropy_hvp, 1, options)
 
 
 _LABELS = _softmax(ignore_index=-100)
@@ -429,77 +612,71 @@ def _of_weighted_labels(
     input: torch.Tensor,
     target: torch.Tensor,
     weight: torch.Tensor,
-    ignore_index: int,
+    ignored: int | None,
     reduction: str,
-    label_smoothing: float,
+    smoothing: float,
 ) -> torch.Tensor:
-    """Labels with class weights."""
-    _check_weight(weight, input)
-    with _WORDS:
-        smoothing = _validate.number("label_smoothing", label_smoothing, 0.0, 1.0)
-    negative = bool((weight < 0).any())
-    if smoothing == 0.0 and not negative:
-        by_class = _array(weight).astype(np.float64)
-        return _fused(input, target, _softmax(ignore_index=ignore_index, class_weight=by_class), reduction)
-    labels, ignored = _labels(target, input.shape[1], ignore_index)
-    row_weight = weight[labels].masked_fill(ignored, 0)
-    if smoothing == 0.0:
-        rows = _fused(input, target, _softmax(ignore_index=ignore_index), "none") * row_weight
-    else:
-        mixed = _along_classes(weight * (smoothing / input.shape[1]), input).expand(input.shape)
-        mixed = mixed.scatter_add(1, labels.unsqueeze(1), ((1 - smoothing) * row_weight).unsqueeze(1))
-        rows = _rows(input, mixed.masked_fill(ignored.unsqueeze(1), 0), negative)
-    return _reduced(rows, _validate.reduction_of(reduction), row_weight)
+    """Labels with class weights and smoothing, or weights of any sign: as distributions."""
+    wide = _wide(input)
+    _check_labels(target, input, ignored)
+    left_out = target == ignored
+    labels = target.masked_fill(left_out, 0).long()
+    row_weight = weight[labels].masked_fill(left_out, 0)
+    mixed = _along_classes(weight * (smoothing / input.shape[1]), input).expand(input.shape)
+    mixed = mixed.scatter_add(1, labels.unsqueeze(1), ((1 - smoothing) * row_weight).unsqueeze(1))
+    mixed = mixed.masked_fill(left_out.unsqueeze(1), 0)
+    if bool((weight < 0).any()):
+        return _reduced(_OfTargets.apply(wide, mixed), reduction, row_weight).to(input.dtype)
+    loss = _fused(wide, mixed, _softmax(), "none" if reduction == "none" else "sum")
+    return (_by(loss, row_weight) if reduction == "mean" else loss).to(input.dtype)
 
 
 def _of_distributions(
-    input: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None, reduction: str, label_smoothing: float
+    input: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None, reduction: str, smoothing: float
 ) -> torch.Tensor:
     """Distributions, class weights or none."""
-    with _WORDS:
-        smoothing = _validate.number("label_smoothing", label_smoothing, 0.0, 1.0)
-        if target.shape != input.shape:
-            raise ValueError(
-                f"target has shape {tuple(target.shape)} and a floating dtype, input {tuple(input.shape)}: give a"
-                " probability for each class, or target.long() for class labels"
-            )
+    if target.shape != input.shape:
+        raise ValueError(
+            f"target has shape {tuple(target.shape)} and a floating dtype, input {tuple(input.shape)}: give a"
+            " probability for each class, or target.long() for class labels"
+        )
+    if weight is not None:
+        target, smoothing = _smoothed(_wide(target), smoothing) * _along_classes(weight, input), 0.0
     composed = target.requires_grad and torch.is_grad_enabled()
-    if composed or weight is not None:
-        if smoothing:
-            target = target * (1 - smoothing) + smoothing / input.shape[1]
-            smoothing = 0.0
-        if weight is not None:
-            _check_weight(weight, input)
-            composed = composed or bool((weight < 0).any())
-            target = target * _along_classes(weight, input)
-    if composed:
-        return _reduced(_rows(input, target, True), reduction)
-    return _fused(input, target, _softmax(label_smoothing=smoothing), reduction)
+    if not composed and (weight is None or not bool((weight < 0).any())):
+        return _fused(input, target, _softmax(label_smoothing=smoothing), reduction)
+    if input.shape[1:2] == (1,):
+        raise ValueError("input has 1 class: a softmax needs two, use binary_cross_entropy_with_logits")
+    return _reduced(_OfTargets.apply(_wide(input), _smoothed(_wide(target), smoothing)), reduction).to(input.dtype)
 
 
-def _rows(input: torch.Tensor, target: torch.Tensor, composed: bool) -> torch.Tensor:
-    """Losses of rows, `composed` of log-probabilities if targets are negative or want a gradient."""
-    if not composed:
-        return _fused(input, target, _softmax(), "none")
-    log_p = _LogSoftmax.apply(input, 1)
-    return -torch.where(target == 0, 0, target * log_p).sum(1)
+def _smoothed(target: torch.Tensor, smoothing: float) -> torch.Tensor:
+    return target * (1 - smoothing) + smoothing / target.shape[1] if smoothing else target
 
 
-def _check_weight(weight: torch.Tensor, input: torch.Tensor) -> None:
-    if weight.shape != input.shape[1:2]:
-        raise ValueError(f"weight has shape {tuple(weight.shape)}, but there are {input.shape[1]} classes")
+def _class_weight(weight: torch.Tensor, input: torch.Tensor) -> torch.Tensor:
+    """Weights of the classes, checked, in the dtype that is computed in."""
+    if input.dim() == 0 or weight.shape != input.shape[1:2]:
+        raise ValueError(f"weight has shape {tuple(weight.shape)}, input {tuple(input.shape)}: give one for each class")
+    _validate.check_finite("weight", _array(weight))
+    return weight if weight.dtype in (torch.float32, torch.float64) else weight.to(_wide(input).dtype)
 
 
 def _along_classes(weight: torch.Tensor, input: torch.Tensor) -> torch.Tensor:
-    return weight.reshape(1, -1, *(1,) * (input.dim() - 2))
+    return weight.to(_wide(input).dtype).reshape(1, -1, *(1,) * (input.dim() - 2))
 
 
-def _labels(target: torch.Tensor, classes: int, ignore_index: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Checked labels for indexing, 0 for those that are ignored, and which are."""
+def _check_labels(target: torch.Tensor, input: torch.Tensor, ignored: int | None) -> None:
+    if input.dim() == 0 or target.shape != input.shape[:1] + input.shape[2:]:
+        raise ValueError(
+            f"target has shape {tuple(target.shape)}, input {tuple(input.shape)}: labels have the shape of input"
+            " without its classes, axis 1"
+        )
     with _WORDS:
-        _validate.labels_of(_array(target), classes, ignore_index)
-    ignored = target == ignore_index
-    return target.masked_fill(ignored, 0).long(), ignored
+        labels = _array(target)
+        if labels.dtype.kind not in "iu":
+            raise TypeError(f"target has dtype {target.dtype}, but labels are integers: use target.long()")
+        _validate.labels_of(labels, input.shape[1], ignored)
 
 
 def nll_loss(
@@ -545,24 +722,18 @@ def nll_loss(
     Source: torch, `torch/nn/functional.py`.
     """
     reduction = _reduction_of(size_average, reduce, reduction)
-    if input.dim() == 1:
-        rows = nll_loss(input.unsqueeze(0), target.unsqueeze(0), weight, None, ignore_index, None, reduction)
-        return rows.squeeze(0) if reduction == "none" else rows
     if target.is_floating_point():
         raise TypeError(f"target has dtype {target.dtype}, but labels are integers: use target.long()")
-    if input.dim() == 0 or target.shape != input.shape[:1] + input.shape[2:]:
-        raise ValueError(
-            f"target has shape {tuple(target.shape)}, input {tuple(input.shape)}: labels have the shape of input"
-            " without its classes, axis 1"
-        )
-    labels, ignored = _labels(target, input.shape[1], ignore_index)
+    input = _scores(input, target)
+    if input.dim() == 1:
+        return _of_one_row(nll_loss, input, target, weight, None, ignore_index, None, reduction)
+    _check_labels(target, input, _validate.ignored(ignore_index))
     if weight is not None:
-        _check_weight(weight, input)
-    row_weight = torch.ones_like(labels, dtype=input.dtype) if weight is None else weight[labels]
-    row_weight = row_weight.masked_fill(ignored, 0)
-    picked = input.gather(1, labels.unsqueeze(1)).squeeze(1)
-    rows = -torch.where(row_weight == 0, 0, picked * row_weight)
-    return _reduced(rows, reduction, row_weight)
+        _check_constant("weight", weight)
+        weight = _class_weight(weight, input).to(_wide(input).dtype)
+    # What is left is to look up, for which torch is good enough.
+    loss = _nll_loss(_wide(input), target.long(), weight, ignore_index=ignore_index, reduction=reduction)
+    return loss.to(input.dtype)
 
 
 def binary_cross_entropy_with_logits(
@@ -614,33 +785,75 @@ def binary_cross_entropy_with_logits(
     Source: torch, `torch/nn/functional.py`.
     """
     reduction = _reduction_of(size_average, reduce, reduction)
+    factor = 1.0 if pos_weight is None else pos_weight
+    if weight is None and (pos_weight is None or (pos_weight.numel() == 1 and not pos_weight.requires_grad)):
+        factor = float(factor)
+        known = _few_elements(input, target, factor, reduction)
+        if known is not None:
+            return _fused(input, target, _sigmoid(pos_weight=factor), reduction, known)
+    input = _scores(input, target)
+    _check_same_shape(input, target, "cross_entropy")
+    _check_constant("pos_weight", pos_weight)
+    if target.requires_grad and torch.is_grad_enabled():
+        # Linear in the target, whose gradient torch then knows.
+        absent, present = (
+            _fused(_wide(input), torch.full_like(input, label), _sigmoid(), "none") for label in (0.0, 1.0)
+        )
+        with _WORDS:
+            _validate.check_probabilities("targets", _array(target))
+        rows = (1 - target) * absent + factor * target * present
+        return _weighted(rows, weight, input, reduction)
+    loss, whole = _sigmoid(), reduction
+    if isinstance(factor, float) or factor.shape == input.shape[-1:]:
+        loss = _sigmoid(pos_weight=factor if isinstance(factor, float) else _array(factor))
+    else:
+        with _WORDS:
+            loss = _factored(positive_factors("pos_weight", _array(factor), _array(input)))
+        whole = "none" if reduction == "mean" else reduction
+    if weight is not None or whole != reduction:
+        return _weighted(_fused(_wide(input), target, loss, "none"), weight, input, reduction)
+    return _fused(input, target, loss, whole)
+
+
+def _few_elements(input: torch.Tensor, target: torch.Tensor, pos_weight: float, reduction: str) -> _Known | None:
+    """The loss of few elements, if it can be had by address."""
+    dtype = input.dtype
+    if not (
+        (dtype is torch.float32 or dtype is torch.float64)
+        and target.dtype is dtype
+        and target.shape == input.shape
+        and input.numel() < _SMALL
+        and not target.requires_grad
+        and _has_address(input)
+        and _has_address(target)
+        and not torch._C._are_functorch_transforms_active()
+    ):
+        return None
+    return _by_address(
+        _sigmoid_kernels.quick_at, input, target, tuple(input.shape), reduction, input.numel(), pos_weight
+    )
+
+
+def _check_same_shape(input: torch.Tensor, target: torch.Tensor, of_labels: str) -> None:
     if target.shape != input.shape:
         raise ValueError(
             f"target has shape {tuple(target.shape)}, input {tuple(input.shape)}: they must be the same; for class"
-            " labels use cross_entropy"
+            f" labels use {of_labels}"
         )
-    if target.requires_grad and torch.is_grad_enabled():
-        # Linear in the target, whose gradient torch then knows.
-        absent, present = (_fused(input, torch.full_like(input, label), _sigmoid(), "none") for label in (0.0, 1.0))
-        with _WORDS:
-            _validate.check_probabilities("targets", np.asarray(_array(target)))
-        factor = 1 if pos_weight is None else pos_weight
-        rows = (1 - target) * absent + factor * target * present
-        return _reduced(rows if weight is None else rows * weight, reduction)
-    loss, whole = _sigmoid(), reduction
-    if pos_weight is not None:
-        if pos_weight.numel() == 1:
-            loss = _sigmoid(pos_weight=float(pos_weight))
-        elif pos_weight.shape == input.shape[-1:]:
-            loss = _sigmoid(pos_weight=_array(pos_weight))
-        else:
-            with _WORDS:
-                loss = _factored(positive_factors("pos_weight", _array(pos_weight), _array(input)))
-            whole = "none" if reduction == "mean" else reduction
+
+
+def _weighted(rows: torch.Tensor, weight: torch.Tensor | None, input: torch.Tensor, reduction: str) -> torch.Tensor:
+    """Losses times their factors, if there are any, reduced, in the dtype of the input."""
     if weight is not None:
-        return _reduced(_fused(input, target, loss, "none") * weight, reduction)
-    value = _fused(input, target, loss, whole)
-    return value.mean() if whole != reduction else value
+        _check_constant("weight", weight)
+        if weight.dim() > rows.dim() or any(
+            size not in (1, whole) for size, whole in zip(reversed(weight.shape), reversed(rows.shape), strict=False)
+        ):
+            raise ValueError(
+                f"weight has shape {tuple(weight.shape)}, which cannot be broadcast to the input's {tuple(rows.shape)}"
+            )
+        rows = rows * weight
+    return _reduced(rows, reduction).to(input.dtype)
 
 
 def _sigmoid(**options: Any) -> _Loss:
@@ -700,13 +913,11 @@ def binary_cross_entropy(
     Source: torch, `torch/nn/functional.py`.
     """
     reduction = _reduction_of(size_average, reduce, reduction)
-    if target.shape != input.shape:
-        raise ValueError(
-            f"target has shape {tuple(target.shape)}, input {tuple(input.shape)}: they must be the same; for class"
-            " labels use nll_loss"
-        )
-    rows = _BinaryLosses.apply(input, target)
-    return _reduced(rows if weight is None else rows * weight, reduction)
+    input = _scores(input, target)
+    _check_same_shape(input, target, "nll_loss")
+    if weight is None:
+        return _Probabilities.apply(input, target, reduction)
+    return _weighted(_Probabilities.apply(_wide(input), target, "none"), weight, input, reduction)
 
 
 # ---- modules -------------------------------------------------------------------------------------------------

@@ -17,7 +17,22 @@ import sklearn._loss.loss as peer
 
 from fastxent import losses
 
-METHODS = ("loss", "gradient", "loss_gradient", "gradient_hessian", "__call__", "fit_intercept_only", "predict_proba")
+METHODS = (
+    "loss",
+    "gradient",
+    "loss_gradient",
+    "gradient_hessian",
+    "__call__",
+    "fit_intercept_only",
+    "predict_proba",
+)
+FLAGS = (
+    "is_multiclass",
+    "n_classes",
+    "differentiable",
+    "approx_hessian",
+    "constant_hessian",
+)
 
 
 def adapted(base: type, ours: Any, methods: tuple[str, ...] = METHODS) -> type:
@@ -27,6 +42,8 @@ def adapted(base: type, ours: Any, methods: tuple[str, ...] = METHODS) -> type:
         def __init__(self, sample_weight: Any = None, **options: Any) -> None:
             super().__init__(sample_weight=sample_weight, **options)
             self.closs = ours(self)
+            for flag in FLAGS:
+                assert getattr(self.closs, flag) == getattr(self, flag), flag
 
     def method(name: str) -> Any:
         return lambda self, *args, **kwargs: getattr(self.closs, name)(*args, **kwargs)
