@@ -448,7 +448,7 @@ def check_range(name: str, array: np.ndarray, low: float, high: float, rule: str
 
 def check_finite(name: str, array: np.ndarray) -> None:
     """Refuse an element that is NaN or infinite."""
-    check_range(name, array, -sys.float_info.max, math.inf, f"{name} are finite")
+    check_range(name, array, -sys.float_info.max, math.inf, "give finite numbers")
 
 
 # ---- calibration ---------------------------------------------------------------------------------------------
@@ -720,6 +720,8 @@ def check_distributions(array: np.ndarray, axis: int, weights: np.ndarray | None
 
     NaN is none of these, and rows without weight do not count.
     """
+    if array.size == 0:
+        return
     rows = np.moveaxis(array, axis, -1)
     counts = np.ones(rows.shape[:-1], bool) if weights is None else (weights != 0).reshape(rows.shape[:-1])
     whole, counts = rows.reshape(-1, *rows.shape[-2:]), counts.reshape(-1, *rows.shape[-2:-1])

@@ -122,6 +122,11 @@ class _Metric:
 
     def average(self, y_true: Any, scores: np.ndarray, weight: Any = None) -> float:
         """The loss, averaged over rows as the loss object averages it; 1 everywhere for weights of None."""
+        if self.loss.is_multiclass and scores.size and _validate.look_like_probabilities(scores):
+            raise ValueError(
+                "scores of each row add up to 1, as probabilities do: a built-in objective passes these, but the metric"
+                " takes raw scores, give it together with a custom objective"
+            )
         return self.loss(y_true, scores, weight, n_threads=self.n_threads)
 
 

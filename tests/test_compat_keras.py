@@ -268,6 +268,29 @@ def test_ignored_classes(reduction: str | None, weight: Any) -> None:
     assert np.all(np.asarray(loss(np.full(3, 255), x, weight)) == 0.0)
 
 
+def test_ignored_classes_with_weights_in_a_column() -> None:
+    y, p = np.array([0, -1, 2]), np.full((3, 3), 1 / 3)
+    loss = keras.SparseCategoricalCrossentropy(ignore_class=-1, reduction="none")
+    np.testing.assert_allclose(loss(y, p, [[1.0], [2.0], [3.0]]), np.log([[3.0], [1.0], [27.0]]), rtol=1e-6)
+    loss = keras.SparseCategoricalCrossentropy(ignore_class=-1)
+    assert loss(y, p, [[1.0], [2.0], [3.0]]) == pytest.approx(2 * np.log(3), rel=1e-6)
+
+
+@pytest.mark.filterwarnings("error")
+def test_nothing_to_average_and_too_much() -> None:
+    rows = np.zeros((0, 3))
+    for make in (
+        keras.BinaryCrossentropy,
+        keras.BinaryFocalCrossentropy,
+        keras.CategoricalCrossentropy,
+        keras.CategoricalFocalCrossentropy,
+    ):
+        assert make()(rows, rows) == 0.0
+    assert np.isnan(keras.binary_crossentropy(rows.T, rows.T)).all()
+    loss = keras.BinaryCrossentropy(from_logits=True)
+    assert loss(np.array([0.0]), np.array([1e300]), sample_weight=1e300) == np.inf
+
+
 def test_a_last_axis_of_one_is_added_or_left_out() -> None:
     loss = keras.BinaryCrossentropy(from_logits=True)
     assert loss([1, 0], [[2.0], [1.0]]) == loss([[1], [0]], [[2.0], [1.0]]) == loss([[1], [0]], [2.0, 1.0])
@@ -342,6 +365,12 @@ def test_names_of_the_documentation() -> None:
         (lambda: keras.BinaryCrossentropy()([[1, 0]], [[0.5, 0.5]], np.nan), ("sample_weight[0] is nan",)),
         (lambda: keras.binary_crossentropy([1], [0.5], label_smoothing=1.5), ("label_smoothing is 1.5",)),
         (lambda: keras.sigmoid_focal_crossentropy([1.0], [0.5], gamma=-1.0), ("gamma is -1",)),
+        (lambda: keras.BinaryCrossentropy()(1.0, 0.5), ("y_pred", "single number")),
+        (lambda: keras.BinaryCrossentropy(dtype="int32"), ("dtype is 'int32'", "floating")),
+        (
+            lambda: keras.categorical_crossentropy([[1, 0]], [[0.0, 0.0]]),
+            ("y_pred of row 0", "mend the row"),
+        ),
     ],
 )
 def test_refusals(call: Any, says: tuple[str, ...]) -> None:

@@ -136,6 +136,24 @@ def test_all_digits() -> None:
     np.testing.assert_allclose([loss[0], -grad[0, 0], grad[0, 1]], 2.0611536e-9, rtol=1e-7)
 
 
+@pytest.mark.filterwarnings("error")
+def test_labels_too_large_to_add_up() -> None:
+    loss, gradient = tf_nn.softmax_cross_entropy_with_logits([[1e308, 1e308]], [[1.0, 2.0]], grad=True)
+    assert loss == np.inf and np.isfinite(gradient).all()
+    y = np.array([[0.5, -0.5]])
+    for call in (
+        lambda: tf_nn.softmax_cross_entropy_with_logits(y, y + 1.0, grad=y),
+        lambda: tf_nn.softmax_cross_entropy_with_logits(y[:, :1], np.ones((1, 1)), grad=y[:, :1]),
+        lambda: tf_nn.weighted_cross_entropy_with_logits(abs(y), y, np.array([1.0, 2.0]), grad=y[0]),
+    ):
+        with pytest.raises(ValueError, match=r"overlaps labels|has shape"):
+            call()
+    weight = np.array([1.0, 2.0])
+    with pytest.raises(ValueError, match="grad overlaps pos_weight"):
+        tf_nn.weighted_cross_entropy_with_logits(weight / 2, np.zeros(2), weight, grad=weight)
+    np.testing.assert_array_equal(weight, [1.0, 2.0])
+
+
 @pytest.mark.parametrize(
     "call, says",
     [
@@ -213,6 +231,14 @@ def test_reductions(weights: Any, divisors: tuple[float, float, float]) -> None:
 
 def test_a_weight_of_zero_leaves_out_what_is_infinite() -> None:
     assert tf_losses.compute_weighted_loss([np.inf, 1.0], [0.0, 1.0]) == 1.0
+
+
+def test_distributions_of_any_sign_and_of_one_class() -> None:
+    # The numbers of TensorFlow 2.21.
+    assert tf_losses.softmax_cross_entropy([[1.0], [1.0]], [[3.0], [4.0]], label_smoothing=0.1) == 0.0
+    assert tf_losses.softmax_cross_entropy([[2.0, -1.0]], [[1.0, 2.0]]) == pytest.approx(2.3132617)
+    smoothed = tf_losses.softmax_cross_entropy([[2.0, -1.0]], [[1.0, 2.0]], label_smoothing=0.1)
+    assert smoothed == pytest.approx(0.9 * 2.3132617 + 0.05 * (1.3132617 + 0.3132617))
 
 
 @both

@@ -225,6 +225,45 @@ def test_intercepts_at_the_boundary_are_finite() -> None:
     np.testing.assert_allclose(masked.fit_intercept_only([1, 2, 2, 2]), [0, -np.log(3) / 2, np.log(3) / 2])
 
 
+@pytest.mark.parametrize(
+    "loss",
+    [
+        losses.SoftmaxCrossEntropy(label_smoothing=0.1),
+        losses.SoftmaxFocalLoss(label_smoothing=0.1),
+        losses.SoftmaxCrossEntropy(z_loss=0.1),
+        losses.SoftmaxCrossEntropy(class_weight=[1.0, 2.0, 0.5], label_smoothing=0.2),
+    ],
+    ids=repr,
+)
+def test_the_intercept_for_targets_that_add_up_to_anything(loss: Any) -> None:
+    rng = np.random.default_rng(1)
+    y, weights = rng.random((30, 3)) * np.arange(1, 31)[:, None], rng.random(30)
+    scores = loss.fit_intercept_only(y, weights)
+    gradient = loss.gradient(y, np.tile(scores, (30, 1)), weights)
+    if loss.class_weight is not None:
+        gradient *= (y @ loss.class_weight / loss.class_weight.dot(y.T))[:, None]
+    np.testing.assert_allclose(gradient.sum(0), 0, atol=1e-7 * abs(gradient).sum())
+    np.testing.assert_allclose(loss.fit_intercept_only(scipy.sparse.csr_array(y), weights), scores, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "loss, y, says",
+    [
+        (losses.SoftmaxCrossEntropy(class_mask=[False, True, False]), [0, 1, 2], "class_mask leaves out class 1"),
+        (losses.SoftmaxCrossEntropy(n_classes=4), np.ones((2, 3)), "y_true has 3 columns, but n_classes is 4"),
+        (losses.SoftmaxCrossEntropy(), [[0.5, -0.5]], "y_true.0, 1. is -0.5"),
+        (losses.SoftmaxCrossEntropy(), scipy.sparse.csr_array([[0.5, -0.5]]), "y_true.0, 1. is -0.5"),
+        (losses.SigmoidCrossEntropy(), scipy.sparse.csr_array([[0.0, 5.0]]), "y_true has 5 in row 0"),
+        (losses.SigmoidCrossEntropy(pos_weight=[1.0, 2.0]), [0, 1], "give .n, 2."),
+        (losses.SigmoidFocalLoss(alpha=[0.1, 0.2]), np.ones((2, 3)), "give .n, 2."),
+        (losses.SigmoidCrossEntropy(), np.zeros((2, 2, 2)), "y_true has shape .2, 2, 2."),
+    ],
+)
+def test_targets_without_an_intercept(loss: Any, y: Any, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        loss.fit_intercept_only(y)
+
+
 def test_ignored_labels_have_no_share() -> None:
     loss = losses.SoftmaxCrossEntropy(ignore_index=-1)
     np.testing.assert_array_equal(loss.fit_intercept_only([0, 1, 1, -1]), loss.fit_intercept_only([0, 1, 1]))
@@ -252,6 +291,53 @@ def test_arrays_among_the_options_are_copied_and_frozen() -> None:
     with pytest.raises(ValueError, match="read-only"):
         loss.class_weight[0] = 5
     assert loss != losses.SoftmaxCrossEntropy(class_weight=[1.0, 3.0])
+
+
+def test_copies_are_frozen_too() -> None:
+    loss = losses.SoftmaxCrossEntropy(class_weight=[1, 2])
+    loss.loss([0], [[0.0, 1.0]])
+    for other in (pickle.loads(pickle.dumps(loss)), copy.deepcopy(loss), copy.copy(loss)):
+        assert other == loss and hash(other) == hash(loss)
+        assert not other.class_weight.flags.writeable
+
+
+@pytest.mark.parametrize(
+    "one, other",
+    [({"temperature": 2}, {"temperature": 2.0}), ({"class_weight": [1, 2]}, {"class_weight": np.array([1.0, 2.0])})],
+)
+def test_equal_options_have_equal_hashes(one: dict[str, Any], other: dict[str, Any]) -> None:
+    a, b = losses.SoftmaxCrossEntropy(**one), losses.SoftmaxCrossEntropy(**other)
+    assert a == b and hash(a) == hash(b) and len({a, b}) == 1
+
+
+def test_new_arrays_for_the_buffers() -> None:
+    for loss, shape in ((losses.SoftmaxCrossEntropy(n_classes=3), (5, 3)), (losses.SigmoidCrossEntropy(), (5,))):
+        for array in loss.init_gradient_and_hessian(5, np.float32):
+            assert array.shape == shape and array.dtype == np.float32 and array.flags.f_contiguous
+    gradient, _ = losses.SigmoidFocalLoss(alpha=[0.1, 0.2]).init_gradient_and_hessian(5, order="C")
+    assert gradient.shape == (5, 2) and gradient.flags.c_contiguous
+    with pytest.raises(ValueError, match="n_classes is None"):
+        losses.SoftmaxCrossEntropy().init_gradient_and_hessian(5)
+    with pytest.raises(TypeError, match="float32 or float64"):
+        losses.SigmoidCrossEntropy().init_gradient_and_hessian(5, np.float16)
+
+
+def test_in_a_linear_model_of_scikit_learn() -> None:
+    linear_loss = pytest.importorskip("sklearn.linear_model._linear_loss")
+    peer = pytest.importorskip("sklearn._loss.loss")
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((40, 3))
+    for ours, theirs, shape in (
+        (losses.SigmoidCrossEntropy(), peer.HalfBinomialLoss(), (4,)),
+        (losses.SoftmaxCrossEntropy(n_classes=3), peer.HalfMultinomialLoss(n_classes=3), (3, 4)),
+    ):
+        y, coef = rng.integers(0, 2, 40).astype(float), rng.standard_normal(shape)
+        got, wanted = (
+            linear_loss.LinearModelLoss(loss, True).loss_gradient(coef, X, y, l2_reg_strength=0.1)
+            for loss in (ours, theirs)
+        )
+        np.testing.assert_allclose(got[0], wanted[0], rtol=1e-12)
+        np.testing.assert_allclose(got[1], wanted[1], rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,12 @@ def test_objectives_are_values(make: Any) -> None:
         (lambda: lightgbm_objective("softmax"), "loss is 'softmax': give an object of fastxent.losses"),
         (lambda: xgboost_metric(losses.SoftmaxCrossEntropy), "give an object of fastxent.losses"),
         (lambda: xgboost_objective(losses.SoftmaxCrossEntropy(), hessian="exactly"), "hessian is 'exactly'"),
+        (lambda: xgboost_metric(losses.SigmoidCrossEntropy(), name="my loss"), "name is 'my loss'"),
+        (lambda: lightgbm_metric(losses.SigmoidCrossEntropy(), name="my:loss"), "name is 'my:loss'"),
+        (
+            lambda: lightgbm_metric(losses.SoftmaxCrossEntropy())(np.zeros(2), np.array([[0.25, 0.75], [0.5, 0.5]])),
+            "add up to 1, as probabilities do",
+        ),
         (
             lambda: lightgbm_objective(losses.SoftmaxCrossEntropy())(np.zeros(4), np.zeros(4)),
             "one for each row.*num_class",
@@ -267,6 +273,41 @@ def test_xgboost_s_own_curve(data: Any, built_in: dict[str, Any], loss: Any, hes
     # A margin of 0 is what their base score of a half comes to.
     own = {"base_score": 0.0, "disable_default_eval_metric": True, "num_class": built_in.get("num_class", 0)}
     np.testing.assert_allclose(curve(own, obj=objective, custom_metric=metric), theirs, rtol=2e-5)
+
+
+@pytest.mark.parametrize(
+    "built_in, loss", [("binary:logistic", losses.SigmoidCrossEntropy()), ("multi:softprob", None)]
+)
+def test_xgboost_from_its_own_start(built_in: str, loss: Any) -> None:
+    xgboost = pytest.importorskip("xgboost")
+    X, X_test, y, _ = cancer() if loss else digits()
+    options = {} if loss else {"num_class": 10}
+    objective = xgboost_objective(loss or losses.SoftmaxCrossEntropy(), hessian="exact" if loss else "upper")
+    start = objective.initial_scores(y)
+    train = xgboost.DMatrix(X, y, base_margin=start)
+    test = xgboost.DMatrix(X_test, base_margin=objective.initial_scores(y, n=len(X_test)))
+    ours = xgboost.train({**XGBOOST, **options}, train, 5, obj=objective).predict(test, output_margin=True)
+    theirs = xgboost.train({**XGBOOST, **options, "objective": built_in}, train, 5).predict(test, output_margin=True)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_metrics_without_a_name_of_their_own() -> None:
+    xgboost = pytest.importorskip("xgboost")
+    X, _, y, _ = cancer()
+    train = xgboost.DMatrix(X, y)
+    loss = losses.SigmoidFocalLoss(gamma=2.5, alpha=0.3)
+    seen: dict[str, Any] = {}
+    xgboost.train(
+        {**XGBOOST, "disable_default_eval_metric": True},
+        train,
+        3,
+        obj=xgboost_objective(loss),
+        custom_metric=xgboost_metric(loss),
+        evals=[(train, "train")],
+        evals_result=seen,
+        verbose_eval=False,
+    )
+    assert list(seen["train"]) == ["SigmoidFocalLoss"]
 
 
 @pytest.mark.parametrize("hessian", ["exact", "upper", "lightgbm", "abs"])

@@ -101,6 +101,8 @@ def softmax_cross_entropy_with_logits(
             ) from None
         _validate.check_finite("labels", y)
         _check_buffer(grad, x, logits=logits, labels=labels)
+        if x.shape[axis] == 0:
+            raise _validate.too_few_classes(0, axis)
         if x.shape[axis] == 1:
             return _single_class(x, axis, 1 - y, grad)
         negative = y.size > 0 and bool(y.min() < 0)
@@ -120,11 +122,11 @@ def softmax_cross_entropy_with_logits(
 
 def _difference(y: np.ndarray, x: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows whose labels do not add up to one, and their p - y: the core's gradient is (sum y) p - y."""
+    dtype = _validate.output_dtypes(x)[0]
     with np.errstate(over="ignore"):
         unequal = np.asarray(y.sum(axis, dtype=np.float64) != 1)
-    dtype = _validate.output_dtypes(x)[0]
-    scores, labels = (np.moveaxis(rows, axis, -1)[unequal].astype(dtype, copy=False) for rows in (x, y))
-    return unequal, np.asarray(softmax(scores, axis=-1)) - labels
+        scores, labels = (np.moveaxis(rows, axis, -1)[unequal].astype(dtype, copy=False) for rows in (x, y))
+        return unequal, np.asarray(softmax(scores, axis=-1)) - labels
 
 
 def sparse_softmax_cross_entropy_with_logits(
