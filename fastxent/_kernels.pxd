@@ -20,6 +20,15 @@ cdef extern from "kernels.h" nogil:
         int max_given
         int precise
 
+    ctypedef struct fx_hard:
+        const double *weight
+        const double *mass
+        const double *margin
+        double scale
+        double *loss
+        double *factor
+        double *at_label
+
     ctypedef struct fx_transform:
         double scale
         double scale_rest
@@ -171,6 +180,9 @@ cdef extern from "kernels.h" nogil:
         void (*log)(const double *, double *, double *, Py_ssize_t) noexcept nogil
         void (*exp)(const double *, double *, Py_ssize_t) noexcept nogil
         void (*log1p)(const double *, double *, double *, Py_ssize_t) noexcept nogil
+        void (*rows_log_total)(Py_ssize_t, const fx_rows *, double *, double *) noexcept nogil
+        void (*hard_figures)(Py_ssize_t, const fx_rows *, const double *, const double *,
+                             const fx_hard *) noexcept nogil
         double (*sum)(const double *, Py_ssize_t) noexcept nogil
 
     ctypedef struct fx_table:

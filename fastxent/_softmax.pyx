@@ -30,10 +30,10 @@ import numpy as np
 from fastxent._arrays cimport (FLOAT32, FLOAT64, INT64, UINT64, Integers, Rows, direct_rows, integers_of, is_direct,
                                read_integer, read_rows, rows_of, write_rows)
 from fastxent._heads cimport NOT_P, P, Head, extended, head_of, wide
-from fastxent._kernels cimport (FX_FEW, Table, active, fx_rows, fx_target, fx_transform, real, row_chain, row_dot,
-                                row_moment, row_product, row_refused, row_stored_moment, row_subtract, row_target,
+from fastxent._kernels cimport (FX_FEW, Table, active, fx_hard, fx_rows, fx_target, fx_transform, real, row_chain,
+                                row_dot, row_moment, row_product, row_refused, row_stored_moment, row_subtract, row_target,
                                 rows_curvature, rows_expsum, rows_scale, rows_transform, share, threads_for)
-from fastxent._rows cimport add3, align, block_size, chunk_rows, summed_rows
+from fastxent._rows cimport align, block_size, chunk_rows, summed_rows
 
 cdef extern from "<math.h>" nogil:
     extended expl(extended)
@@ -100,8 +100,10 @@ cdef struct Call:
 # Per-row figures of a chunk, and room for rows; one of these for each thread.
 cdef struct Scratch:
     fx_rows stats
+    fx_hard hard
+    double *weight
     double *log_total
-    double *others_rest        # what the sum of the others rounds off
+    double *log_rest           # what that rounds off
     double *margin             # maximum - score of a hard target; sum of y (maximum - score) of a soft one
     double *margin_rest
     double *exp_margin
@@ -166,7 +168,8 @@ cdef Py_ssize_t lay_out(const Call *c, Scratch *s, char *memory, Py_ssize_t item
     s.stats.margins_rest = <double *>take(&memory, figure)
     s.stats.classes = <double *>take(&memory, figure)
     s.log_total = <double *>take(&memory, figure)
-    s.others_rest = <double *>take(&memory, figure)
+    s.log_rest = <double *>take(&memory, figure)
+    s.weight = <double *>take(&memory, figure)
     s.margin = <double *>take(&memory, figure)
     s.margin_rest = <double *>take(&memory, figure)
     s.exp_margin = <double *>take(&memory, figure)
@@ -185,6 +188,12 @@ cdef Py_ssize_t lay_out(const Call *c, Scratch *s, char *memory, Py_ssize_t item
     s.slope = <double *>take(&memory, figure)
     s.bend = <double *>take(&memory, figure)
     s.curve_scale = <double *>take(&memory, figure)
+    s.hard.weight = s.weight
+    s.hard.mass = s.mass
+    s.hard.margin = s.margin
+    s.hard.scale = c.scale
+    s.hard.loss = s.loss
+    s.hard.at_label = s.at_label
     s.stats.max_given = c.transformed
     s.stats.precise = not c.linear or c.z_loss != 0.0
     if not c.paired:
@@ -212,10 +221,8 @@ cdef Py_ssize_t lay_out(const Call *c, Scratch *s, char *memory, Py_ssize_t item
 
 cdef inline double below(double max, double score) noexcept nogil:
     """max - score, 0 for the maximum itself even if it is infinite."""
-    # Asking for equality first would be a branch that no processor foresees.
-    if max == INFINITY and score == INFINITY:
-        return 0.0
-    return max - score
+    cdef double margin = max - score
+    return 0.0 if max == score else margin
 
 
 cdef inline extended exactly_below(const Scratch *s, Py_ssize_t i, double score, double low) noexcept nogil:
@@ -229,8 +236,8 @@ cdef inline extended exactly_below(const Scratch *s, Py_ssize_t i, double score,
 cdef inline extended log_of_total(const Call *c, const Scratch *s, Py_ssize_t i) noexcept nogil:
     """The logarithm of the sum of exponentials relative to the maximum's; for a head of doubles to all its digits."""
     if s.stats.precise and c.double_scores:
-        return log1pl(((<extended>s.stats.ties[i] - 1) + s.stats.others[i]) + s.others_rest[i])
-    return <extended>s.log_total[i] + s.stats.rest[i]
+        return log1pl(((<extended>s.stats.ties[i] - 1) + s.stats.others[i]) + s.stats.rest[i])
+    return <extended>s.log_total[i] + s.log_rest[i]
 
 
 cdef inline extended log_sum(const Scratch *s, Py_ssize_t i) noexcept nogil:
@@ -238,7 +245,7 @@ cdef inline extended log_sum(const Scratch *s, Py_ssize_t i) noexcept nogil:
     cdef extended max = s.stats.max[i]
     if s.stats.max_low != NULL:
         max += s.stats.max_low[i]
-    return max + (<extended>s.log_total[i] + s.stats.rest[i])
+    return max + (<extended>s.log_total[i] + s.log_rest[i])
 
 
 cdef inline double rounded_off(extended exact, double value) noexcept nogil:
@@ -538,20 +545,15 @@ cdef Sums spread(const Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row, const 
 
 # ---- one chunk --------------------------------------------------------------------------------------------
 
-cdef inline void figure_plain(const Call *c, Scratch *s, Py_ssize_t i, double weight) noexcept nogil:
-    """Cross-entropy with a hard target, and nothing else."""
-    cdef double scale = weight * c.scale, others = (s.stats.ties[i] - 1.0) + s.stats.others[i]
-    cdef double total = s.stats.ties[i] + s.stats.others[i]
-    s.loss[i] = weight * (s.mass[i] * add3(s.margin[i], s.log_total[i], s.stats.rest[i]))
-    s.factor[i] = scale * s.mass[i] / s.stats.stored[i]
-    s.at_label[i] = -scale * s.mass[i] * (((s.stats.ties[i] - s.exp_margin[i]) + s.stats.others[i]) / total)
-    if c.has_hess or c.has_vector:
-        s.slope[i] = s.mass[i]
-        s.bend[i] = 0.0
-        s.curve_scale[i] = scale
-        s.curve[i] = s.factor[i]
-        s.inverse[i] = 1.0 / s.stats.stored[i]
-        s.not_top[i] = others / total
+cdef inline void curve_hard(const Call *c, Scratch *s, Py_ssize_t i) noexcept nogil:
+    """What curvature is made of, of cross-entropy with a hard target and nothing else."""
+    cdef double others = (s.stats.ties[i] - 1.0) + s.stats.others[i]
+    s.slope[i] = s.mass[i]
+    s.bend[i] = 0.0
+    s.curve_scale[i] = s.weight[i] * c.scale
+    s.curve[i] = s.factor[i]
+    s.inverse[i] = 1.0 / s.stats.stored[i]
+    s.not_top[i] = others / (s.stats.ties[i] + s.stats.others[i])
 
 
 cdef inline void measure_label(const Call *c, const Scratch *s, Py_ssize_t i, wide nll, wide *p, wide *not_p,
@@ -707,6 +709,11 @@ cdef inline void read_targets(Call *c, Scratch *s, const Block *b, real *like) n
     cdef Py_ssize_t i
     cdef const real *x = <const real *>b.x
     cdef const real *low = <const real *>b.low
+    if c.kind == LABELS and c.plain and not c.has_left_out:
+        for i in range(b.count):
+            s.mass[i] = 1.0
+            s.margin[i] = below(s.stats.max[i], s.margin[i])
+        return
     for i in range(b.count):
         if c.kind == LABELS:
             # Read before the exponentials overwrote it.
@@ -759,22 +766,30 @@ cdef inline void measure_moments(const Call *c, Scratch *s, const Block *b, real
 cdef inline void figure_rows(Call *c, Scratch *s, const Block *b, real *like) noexcept nogil:
     """Losses, and what turns exponentials into gradients and curvature, for every row of a chunk."""
     cdef Py_ssize_t i
-    cdef double weight
     cdef const real *x = <const real *>b.x
     cdef const real *low = <const real *>b.low
     cdef const real *row_low
     for i in range(b.count):
-        weight = c.weights[b.first + i] if c.weights != NULL else 1.0
-        if weight == 0.0 or s.label[i] == NO_LABEL:
+        s.weight[i] = c.weights[b.first + i] if c.weights != NULL else 1.0
+        if s.label[i] == NO_LABEL:
+            s.weight[i] = 0.0
+    if c.plain:
+        s.hard.factor = s.factor if b.e != NULL else NULL
+        c.kernels.f64.hard_figures(b.count, &s.stats, s.log_total, s.log_rest, &s.hard)
+        if c.kind == LABELS and c.weights == NULL and not (c.has_hess or c.has_vector):
+            return
+    for i in range(b.count):
+        if s.weight[i] == 0.0:
             leave_out(c, s, i, b.first + i)
         elif c.plain and s.label[i] >= 0:
-            figure_plain(c, s, i, weight)
+            if c.has_hess or c.has_vector:
+                curve_hard(c, s, i)
         else:
             row_low = low + i * b.x_stride if low != NULL else NULL
             if real is float:
-                figure(c, s, i, b.first + i, weight, x + i * b.x_stride, row_low, <double *>NULL)
+                figure(c, s, i, b.first + i, s.weight[i], x + i * b.x_stride, row_low, <double *>NULL)
             else:
-                figure(c, s, i, b.first + i, weight, x + i * b.x_stride, row_low, <extended *>NULL)
+                figure(c, s, i, b.first + i, s.weight[i], x + i * b.x_stride, row_low, <extended *>NULL)
 
 
 cdef inline void add_targets(const Call *c, Scratch *s, const Block *b, real *grad, Py_ssize_t stride) noexcept nogil:
@@ -854,7 +869,6 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
     cdef real *hess = NULL
     cdef real *grad = NULL
     cdef bint in_place, capped = c.transform.cap > 0.0
-    cdef double tied, rounded
     b.first = which * c.chunk
     b.count = min(c.chunk, c.n - b.first)
     b.low = b.e = NULL
@@ -880,17 +894,11 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
     if c.kind == LABELS:
         read_labels(c, s, &b, like)
     rows_expsum(k, <real *>b.x, <real *>b.low, b.x_stride, b.count, n, <real *>b.e, b.e_stride, &s.stats)
-    for i in range(b.count):
-        tied = s.stats.ties[i] - 1.0
-        s.log_total[i] = tied + s.stats.others[i]
-        rounded = s.log_total[i] - tied
-        s.others_rest[i] = s.stats.rest[i]
-        s.stats.rest[i] += (tied - (s.log_total[i] - rounded)) + (s.stats.others[i] - rounded)
-    k.f64.log1p(s.log_total, s.log_total, s.stats.rest, b.count)
+    k.f64.rows_log_total(b.count, &s.stats, s.log_total, s.log_rest)
     read_targets(c, s, &b, like)
-    for i in range(b.count):
-        s.exp_margin[i] = -s.margin[i]
-    if b.e != NULL or not c.linear:
+    if not c.plain and (b.e != NULL or not c.linear):
+        for i in range(b.count):
+            s.exp_margin[i] = -s.margin[i]
         k.f64.exp(s.exp_margin, s.exp_margin, b.count)
     if c.temperature != NULL:
         measure_moments(c, s, &b, like)

@@ -97,9 +97,7 @@ cdef void special_chunk(const Special *c, Scratch *s, Py_ssize_t which, real *li
             s.factor[i] = 1.0 / s.stats.stored[i]
         rows_scale(k, e, e_stride, count, n, s.factor, NULL, out, out_stride)
     else:
-        for i in range(count):
-            s.log_total[i] = (s.stats.ties[i] - 1.0) + s.stats.others[i]
-        k.f64.log1p(s.log_total, s.log_total, s.stats.rest, count)
+        k.f64.rows_log_total(count, &s.stats, s.log_total, s.stats.rest)
         if c.wanted == LOG_SOFTMAX:
             rows_subtract_max(k, x, x_stride, count, n, s.stats.max, s.log_total, out, out_stride)
         else:

@@ -61,24 +61,66 @@ static void f64k_exp(const double *x, double *out, ptrdiff_t n) {
 
 /* log(1 + t + rest) for t >= 0, and in `rest` what the result rounds off: 1 + t = 2^k (1 + f), and over 1 + t what
    that addition rounds off. */
-static void f64k_log1p(const double *x, double *out, double *rest, ptrdiff_t n) {
+static inline f64v f64_log1p(f64v t, f64v *rest) {
     f64v one = f64_set(1.0), zero = f64_set(0.0);
+    f64v u = f64_add(one, t);
+    f64v mantissa = f64_mantissa(u);
+    f64m halve = f64_ge(mantissa, f64_set(1.5));
+    f64v k = f64_add(f64_exponent(u), f64_keep(halve, one));
+    f64v f = f64_sub(f64_select(halve, f64_mul(mantissa, f64_set(0.5)), mantissa), one);
+    f64v small = f64_sub(t, f64_sub(u, one)), large = f64_sub(one, f64_sub(u, t));
+    f64m shifted = f64_ne(k, zero);
+    f64v lost = f64_keep(shifted, f64_keep(f64_lt(k, f64_set(55.0)), f64_select(f64_lt(t, one), small, large)));
+    lost = f64_div(f64_add(lost, *rest), u);
+    f64v value = f64_log_reduced(f64_select(shifted, f, t), k, lost, rest);
+    return f64_select(f64_ne(t, t), t, value);
+}
+
+static void f64k_log1p(const double *x, double *out, double *rest, ptrdiff_t n) {
     for (ptrdiff_t i = 0; i < n; i += F64_LANES) {
-        ptrdiff_t part = n - i < F64_LANES ? n - i : F64_LANES;
-        f64v t = f64_load_part(x + i, part, 0.0);
-        f64v u = f64_add(one, t);
-        f64v mantissa = f64_mantissa(u);
-        f64m halve = f64_ge(mantissa, f64_set(1.5));
-        f64v k = f64_add(f64_exponent(u), f64_keep(halve, one));
-        f64v f = f64_sub(f64_select(halve, f64_mul(mantissa, f64_set(0.5)), mantissa), one);
-        f64v small = f64_sub(t, f64_sub(u, one)), large = f64_sub(one, f64_sub(u, t));
-        f64m shifted = f64_ne(k, zero);
-        f64v lost = f64_keep(shifted, f64_keep(f64_lt(k, f64_set(55.0)), f64_select(f64_lt(t, one), small, large)));
-        lost = f64_div(f64_add(lost, f64_load_part(rest + i, part, 0.0)), u);
-        f = f64_select(shifted, f, t);
-        f64v value_rest, value = f64_log_reduced(f, k, lost, &value_rest);
-        f64_store_part(out + i, f64_select(f64_ne(t, t), t, value), part);
-        f64_store_part(rest + i, value_rest, part);
+        ptrdiff_t k = n - i < F64_LANES ? n - i : F64_LANES;
+        f64v value_rest = f64_load_part(rest + i, k, 0.0);
+        f64_store_part(out + i, f64_log1p(f64_load_part(x + i, k, 0.0), &value_rest), k);
+        f64_store_part(rest + i, value_rest, k);
+    }
+}
+
+/* log(ties + others), and what it rounds off. */
+static void f64k_rows_log_total(ptrdiff_t rows, const fx_rows *of, double *log_total, double *rest) {
+    for (ptrdiff_t i = 0; i < rows; i += F64_LANES) {
+        ptrdiff_t k = rows - i < F64_LANES ? rows - i : F64_LANES;
+        f64v tied = f64_sub(f64_load_part(of->ties + i, k, 1.0), f64_set(1.0)), lost;
+        f64v t = f64_two_sum(tied, f64_load_part(of->others + i, k, 0.0), &lost);
+        lost = f64_add(f64_load_part(of->rest + i, k, 0.0), lost);
+        f64_store_part(log_total + i, f64_log1p(t, &lost), k);
+        f64_store_part(rest + i, lost, k);
+    }
+}
+
+/* a + b + c for c of the size of b's rounding, rounded once; infinite and NaN sums as they are. */
+static inline f64v f64_add3(f64v a, f64v b, f64v c) {
+    f64v rest, sum = f64_two_sum(a, b, &rest);
+    return f64_add(sum, f64_keep(f64_lt(f64_abs(sum), f64_set(INFINITY)), f64_add(rest, c)));
+}
+
+static void f64k_hard_figures(ptrdiff_t rows, const fx_rows *of, const double *log_total, const double *rest,
+                              const fx_hard *out) {
+    f64v zero = f64_set(0.0), scale = f64_set(out->scale), lost;
+    for (ptrdiff_t i = 0; i < rows; i += F64_LANES) {
+        ptrdiff_t k = rows - i < F64_LANES ? rows - i : F64_LANES;
+        f64v weight = f64_load_part(out->weight + i, k, 0.0), mass = f64_load_part(out->mass + i, k, 0.0);
+        f64v margin = f64_load_part(out->margin + i, k, 0.0);
+        f64m counts = f64_ne(weight, zero);
+        f64v loss = f64_add3(margin, f64_load_part(log_total + i, k, 0.0), f64_load_part(rest + i, k, 0.0));
+        f64_store_part(out->loss + i, f64_keep(counts, f64_mul(weight, f64_mul(mass, loss))), k);
+        if (!out->factor) continue;
+        f64v ties = f64_load_part(of->ties + i, k, 1.0), others = f64_load_part(of->others + i, k, 0.0);
+        f64v at = f64_exp_nonpositive(f64_sub(zero, margin), &lost);
+        f64v not_p = f64_div(f64_add(f64_sub(ties, at), others), f64_add(ties, others));
+        f64v by = f64_mul(f64_mul(scale, weight), mass);
+        f64v factor = f64_div(by, f64_load_part(of->stored + i, k, 1.0));
+        f64_store_part(out->factor + i, f64_keep(counts, factor), k);
+        f64_store_part(out->at_label + i, f64_keep(counts, f64_sub(zero, f64_mul(by, not_p))), k);
     }
 }
 

@@ -46,6 +46,17 @@ typedef struct {
     int precise; /* `others` to more digits than usual, for losses that would magnify its error; e must not be x */
 } fx_rows;
 
+/* Rows whose target is one class, and what hard_figures finds: of a row's loss f(-log p) = -log p alone. */
+typedef struct {
+    const double *weight; /* 0 for a row that does not count */
+    const double *mass;   /* the target */
+    const double *margin; /* max - score */
+    double scale;         /* multiplies the gradient */
+    double *loss;
+    double *factor;   /* the gradient is factor * exponential, but for the target; NULL: not wanted */
+    double *at_label; /* where it is this */
+} fx_hard;
+
 /* What scores go through first: (cap tanh(x / cap) + bias) / temperature. */
 typedef struct {
     double scale;      /* 1 / temperature */

@@ -527,40 +527,47 @@ static inline void KERNEL(expsum_group)(const REAL *x, const REAL *low, int pair
 }
 
 /* From the sum of the stored exponentials, and the shift in `stored`, to `others` and `stored`. The stored exponential
-   of the maximum, 2^-shift exp(max - origin) = 2^power e^r, is had to nearly twice double precision: 1 + s and what
-   that rounds off. */
-static void KERNEL(finish_rows)(ptrdiff_t rows, const fx_rows *out) {
-    f64v one = f64_set(1), far = f64_set((double)FAR);
+   of the maximum is 2^-shift exp(max - origin) = 2^power unit, unit in [0.7, 1.5). For doubles and precise floats the unit
+   is a sum of two, to nearly twice double precision; for other floats a double has digits to spare. */
+static inline void KERNEL(finish_rows)(ptrdiff_t rows, int brief, const fx_rows *out) {
+    f64v one = f64_set(1.0), zero = f64_set(0.0), far = f64_set((double)FAR);
     for (ptrdiff_t i = 0; i < rows; i += F64_LANES) {
         ptrdiff_t k = rows - i < F64_LANES ? rows - i : F64_LANES;
         f64v max = f64_load_part(out->max + i, k, 0.0);
         f64v ties = f64_load_part(out->ties + i, k, 1.0);
         f64v others = f64_load_part(out->others + i, k, 0.0);
-        f64v rest = f64_load_part(out->rest + i, k, 0.0);
         f64v stored = f64_load_part(out->stored + i, k, 0.0);
-        f64v max_low = out->max_low ? f64_load_part(out->max_low + i, k, 0.0) : f64_set(0.0);
+        f64v max_low = out->max_low ? f64_load_part(out->max_low + i, k, 0.0) : zero;
         f64m finite = f64_lt(f64_abs(max), f64_set(INFINITY));
         f64m near = f64_lt(f64_abs(max), far);
         f64v t = f64_keep(near, max);
         f64v n = f64_power_of_two(t);
         f64v power = f64_keep(finite, f64_sub(n, stored));
-        f64v less, less_rest, unit_rest;
-        f64v unit = f64_exp_mantissa_long(t, f64_keep(near, max_low), n, &unit_rest, &less, &less_rest);
-        f64v down = f64_scale2(one, f64_sub(f64_set(0), power));
-        f64v sum = f64_mul(others, down);
-        rest = f64_mul(rest, down);
-        f64v quotient = f64_div(sum, unit);
-        f64v remainder = f64_sub(f64_remainder(sum, quotient, unit), f64_mul(quotient, unit_rest));
-        f64v quotient_rest = f64_div(f64_add(remainder, rest), unit);
-        f64v tied = f64_mul(ties, unit);
-        f64v total = f64_add(tied, sum);
-        f64v rounded = f64_sub(total, tied);
-        f64v total_rest = f64_add(f64_sub(tied, f64_sub(total, rounded)), f64_sub(sum, rounded));
-        total = f64_two_sum(total, f64_add(f64_fma(ties, unit_rest, rest), total_rest), &total_rest);
+        f64v down = f64_scale2(one, f64_sub(zero, power));
+        f64v sum = f64_mul(others, down), low = f64_keep(near, max_low), rest, total_rest, quotient_rest, unit_rest;
+        f64v total, quotient, limit = f64_add(ties, others);
+        if (brief) {
+            f64v unit = f64_exp_mantissa_pair(t, low, 1, n, 0, &rest);
+            quotient = f64_div(sum, unit);
+            total = f64_fma(ties, unit, sum);
+            quotient_rest = total_rest = zero;
+        } else {
+            f64v less, less_rest, unit = f64_exp_mantissa_long(t, low, n, &unit_rest, &less, &less_rest);
+            rest = f64_mul(f64_load_part(out->rest + i, k, 0.0), down);
+            quotient = f64_div(sum, unit);
+            f64v remainder = f64_sub(f64_remainder(sum, quotient, unit), f64_mul(quotient, unit_rest));
+            quotient_rest = f64_keep(finite, f64_div(f64_add(remainder, rest), unit));
+            f64v tied = f64_mul(ties, unit);
+            total = f64_add(tied, sum);
+            f64v rounded = f64_sub(total, tied);
+            total_rest = f64_add(f64_sub(tied, f64_sub(total, rounded)), f64_sub(sum, rounded));
+            total = f64_two_sum(total, f64_add(f64_fma(ties, unit_rest, rest), total_rest), &total_rest);
+            total_rest = f64_keep(finite, f64_scale2(total_rest, power));
+        }
         f64_store_part(out->others + i, f64_select(finite, quotient, others), k);
-        f64_store_part(out->rest + i, f64_keep(finite, quotient_rest), k);
-        f64_store_part(out->stored + i, f64_select(finite, f64_scale2(total, power), f64_add(ties, others)), k);
-        f64_store_part(out->stored_rest + i, f64_keep(finite, f64_scale2(total_rest, power)), k);
+        f64_store_part(out->rest + i, quotient_rest, k);
+        f64_store_part(out->stored + i, f64_select(finite, f64_scale2(total, power), limit), k);
+        f64_store_part(out->stored_rest + i, total_rest, k);
     }
 }
 
@@ -601,7 +608,10 @@ static void KERNEL(rows_expsum)(const REAL *x, const REAL *low, ptrdiff_t stride
     } else {
         KERNEL(expsum)(x, x, 0, 1, stride, rows, n, e, e_stride, out);
     }
-    KERNEL(finish_rows)(rows, out);
+    if (sizeof(REAL) == sizeof(float) && !out->precise)
+        KERNEL(finish_rows)(rows, 1, out);
+    else
+        KERNEL(finish_rows)(rows, 0, out);
 }
 
 /* ---- scores after a soft cap, a bias and a temperature ------------------------------------------------ */
@@ -835,23 +845,43 @@ static double KERNEL(row_stored_moment)(const REAL *e, const REAL *x, const REAL
 
 /* ---- from exponentials to gradients and curvature ---------------------------------------------------- */
 
+#ifndef FX_OF_DOUBLES
+#define FX_OF_DOUBLES
+/* k doubles, at most as many as a vector of either type has lanes, in that type. */
+static inline f64v f64_of_doubles(const double *p, ptrdiff_t k) { return f64_load_part(p, k, 0.0); }
+static inline f32v f32_of_doubles(const double *p, ptrdiff_t k) {
+    ptrdiff_t more = k > F64_LANES ? k - F64_LANES : 0;
+    f64v low = f64_load_part(p, k - more, 0.0);
+    return f32_join(low, F32_LANES > F64_LANES ? f64_load_part(p + F64_LANES, more, 0.0) : low);
+}
+#endif
+
 /* factor * e + offset, the product flushed to zero below the smallest normal number, masked classes 0. Where
    the factor itself is not a normal number, 2^-BIAS of it is applied first. */
 typedef struct {
     V least, first, factor, offset;
 } OP(scaling);
 
-static inline OP(scaling) OP(scale_by)(const double *factor, const double *offset, ptrdiff_t rows) {
-    REAL least[LANES], first[LANES], scaled[LANES], offsets[LANES];
+/* The same for one row in all lanes. */
+static inline OP(scaling) OP(scale_by)(double factor, double offset) {
+    int tiny = fabs(factor) < (double)SMALLEST_NORMAL;
+    OP(scaling) by = {OP(set)((REAL)((double)SMALLEST_NORMAL / fabs(factor))), OP(set)(tiny ? TWO_TO_MINUS_BIAS : 1),
+                      OP(set)((REAL)(tiny ? factor * (double)TWO_TO_BIAS : factor)), OP(set)((REAL)offset)};
+    return by;
+}
+
+/* For a row a lane. */
+static inline OP(scaling) OP(scale_each_by)(const double *factor, const double *offset, ptrdiff_t rows) {
+    double least[LANES], first[LANES], scaled[LANES];
     for (ptrdiff_t i = 0; i < LANES; ++i) {
-        double f = i < rows ? factor[i] : factor[0];
+        double f = factor[i < rows ? i : 0];
         int tiny = fabs(f) < (double)SMALLEST_NORMAL;
-        least[i] = (REAL)((double)SMALLEST_NORMAL / fabs(f));
-        first[i] = tiny ? TWO_TO_MINUS_BIAS : 1;
-        scaled[i] = (REAL)(tiny ? f * (double)TWO_TO_BIAS : f);
-        offsets[i] = offset ? (REAL)offset[i < rows ? i : 0] : 0;
+        least[i] = (double)SMALLEST_NORMAL / fabs(f);
+        first[i] = tiny ? (double)TWO_TO_MINUS_BIAS : 1.0;
+        scaled[i] = tiny ? f * (double)TWO_TO_BIAS : f;
     }
-    OP(scaling) by = {OP(load)(least), OP(load)(first), OP(load)(scaled), OP(load)(offsets)};
+    OP(scaling) by = {OP(of_doubles)(least, LANES), OP(of_doubles)(first, LANES), OP(of_doubles)(scaled, LANES),
+                      offset ? OP(of_doubles)(offset, rows) : OP(set)(0)};
     return by;
 }
 
@@ -875,7 +905,7 @@ static void KERNEL(rows_scale)(const REAL *e, ptrdiff_t e_stride, ptrdiff_t rows
         for (ptrdiff_t i = 0; i < rows; i += LANES) {
             ptrdiff_t k = rows - i < LANES ? rows - i : LANES;
             V column[FX_FEW + LANES];
-            OP(scaling) by = OP(scale_by)(factor + i, offset ? offset + i : NULL, k);
+            OP(scaling) by = OP(scale_each_by)(factor + i, offset ? offset + i : NULL, k);
             for (ptrdiff_t j = 0; j < n; ++j)
                 column[j] = OP(scaled)(OP(load)(e + i * n + j * LANES), &by, 1, offset != NULL);
             for (ptrdiff_t j = n; j % LANES; ++j) column[j] = OP(set)(0);
@@ -886,7 +916,7 @@ static void KERNEL(rows_scale)(const REAL *e, ptrdiff_t e_stride, ptrdiff_t rows
     for (ptrdiff_t i = 0; i < rows; ++i) {
         const REAL *row = e + i * e_stride;
         REAL *to = out + i * stride;
-        OP(scaling) by = OP(scale_by)(factor + i, offset ? offset + i : NULL, 1);
+        OP(scaling) by = OP(scale_by)(factor[i], offset ? offset[i] : 0.0);
         if (offset)
             KERNEL(scale_row)(row, n, &by, 1, 1, to);
         else if (fabs(factor[i]) < (double)SMALLEST_NORMAL)
@@ -903,24 +933,38 @@ typedef struct {
     V least, inverse, not_top, first, factor, root_least, root, top_product;
 } OP(curving);
 
-static inline OP(curving) OP(curve_by)(const double *inverse, const double *not_top, const double *factor,
-                                       const double *root, ptrdiff_t rows) {
-    REAL least[LANES], inverses[LANES], not_tops[LANES], first[LANES], factors[LANES], root_least[LANES], roots[LANES],
-        top_products[LANES];
+/* The numbers of a row, in the order of OP(curving). */
+static inline void OP(curve_row)(double inverse, double not_top, double factor, double root, int bent, REAL *of,
+                                 ptrdiff_t step) {
+    REAL scaled_root = bent ? (REAL)(root * sqrt((double)TWO_TO_BIAS)) : 0;
+    int tiny = bent || fabs(factor) < (double)SMALLEST_NORMAL;
+    of[0] = (REAL)((double)SMALLEST_NORMAL / fabs(factor));
+    of[step] = (REAL)inverse;
+    of[2 * step] = (REAL)not_top;
+    of[3 * step] = tiny ? TWO_TO_MINUS_BIAS : 1;
+    of[4 * step] = (REAL)(tiny ? factor * (double)TWO_TO_BIAS : factor);
+    of[5 * step] = scaled_root == 0 && factor == 0 ? (REAL)INFINITY : 0;
+    of[6 * step] = scaled_root;
+    of[7 * step] = (REAL)((double)scaled_root * (1.0 - not_top) / inverse);
+}
+
+static inline OP(curving) OP(curve_by)(double inverse, double not_top, double factor, double root, int bent) {
+    REAL of[8];
+    OP(curve_row)(inverse, not_top, factor, root, bent, of, 1);
+    OP(curving) by = {OP(set)(of[0]), OP(set)(of[1]), OP(set)(of[2]), OP(set)(of[3]),
+                      OP(set)(of[4]), OP(set)(of[5]), OP(set)(of[6]), OP(set)(of[7])};
+    return by;
+}
+
+static inline OP(curving) OP(curve_each_by)(const double *inverse, const double *not_top, const double *factor,
+                                            const double *root, int bent, ptrdiff_t rows) {
+    REAL of[8][LANES];
     for (ptrdiff_t i = 0; i < LANES; ++i) {
         ptrdiff_t k = i < rows ? i : 0;
-        least[i] = (REAL)((double)SMALLEST_NORMAL / fabs(factor[k]));
-        roots[i] = root ? (REAL)(root[k] * sqrt((double)TWO_TO_BIAS)) : 0;
-        top_products[i] = (REAL)((double)roots[i] * (1.0 - not_top[k]) / inverse[k]);
-        root_least[i] = roots[i] == 0 && factor[k] == 0 ? (REAL)INFINITY : 0;
-        inverses[i] = (REAL)inverse[k];
-        not_tops[i] = (REAL)not_top[k];
-        int tiny = root || fabs(factor[k]) < (double)SMALLEST_NORMAL;
-        first[i] = tiny ? TWO_TO_MINUS_BIAS : 1;
-        factors[i] = (REAL)(tiny ? factor[k] * (double)TWO_TO_BIAS : factor[k]);
+        OP(curve_row)(inverse[k], not_top[k], factor[k], bent ? root[k] : 0.0, bent, &of[0][i], LANES);
     }
-    OP(curving) by = {OP(load)(least),   OP(load)(inverses),   OP(load)(not_tops), OP(load)(first),
-                      OP(load)(factors), OP(load)(root_least), OP(load)(roots),    OP(load)(top_products)};
+    OP(curving) by = {OP(load)(of[0]), OP(load)(of[1]), OP(load)(of[2]), OP(load)(of[3]),
+                      OP(load)(of[4]), OP(load)(of[5]), OP(load)(of[6]), OP(load)(of[7])};
     return by;
 }
 
@@ -944,7 +988,8 @@ static inline void KERNEL(curvature)(const REAL *e, ptrdiff_t e_stride, ptrdiff_
         for (ptrdiff_t i = 0; i < rows; i += LANES) {
             ptrdiff_t k = rows - i < LANES ? rows - i : LANES;
             V column[FX_FEW + LANES];
-            OP(curving) by = OP(curve_by)(inverse + i, not_top + i, factor + i, bent ? root + i : NULL, k);
+            OP(curving) by =
+                OP(curve_each_by)(inverse + i, not_top + i, factor + i, bent ? root + i : NULL, bent, k);
             for (ptrdiff_t j = 0; j < n; ++j) column[j] = OP(curved)(OP(load)(e + i * n + j * LANES), &by, bent);
             for (ptrdiff_t j = n; j % LANES; ++j) column[j] = OP(set)(0);
             KERNEL(few_store)(column, k, n, out + i * stride, stride);
@@ -954,7 +999,7 @@ static inline void KERNEL(curvature)(const REAL *e, ptrdiff_t e_stride, ptrdiff_
     for (ptrdiff_t i = 0; i < rows; ++i) {
         const REAL *row = e + i * e_stride;
         REAL *to = out + i * stride;
-        OP(curving) by = OP(curve_by)(inverse + i, not_top + i, factor + i, bent ? root + i : NULL, 1);
+        OP(curving) by = OP(curve_by)(inverse[i], not_top[i], factor[i], bent ? root[i] : 0.0, bent);
         ptrdiff_t j = 0;
         for (; j + LANES <= n; j += LANES) OP(store)(to + j, OP(curved)(OP(load)(row + j), &by, bent));
         if (j < n) OP(store_part)(to + j, OP(curved)(OP(load_part)(row + j, n - j, 0), &by, bent), n - j);
