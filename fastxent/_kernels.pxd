@@ -1,5 +1,5 @@
 # The function table of the kernels, and wrappers that pick the element type: the only place that says f32 or f64.
-from libc.stdint cimport uint8_t, uint16_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t
 
 cdef extern from "kernels.h" nogil:
     enum:
@@ -23,6 +23,7 @@ cdef extern from "kernels.h" nogil:
     ctypedef struct fx_hard:
         const double *weight
         const double *mass
+        const double *score
         const double *margin
         double scale
         double *loss
@@ -103,6 +104,8 @@ cdef extern from "kernels.h" nogil:
     ctypedef struct fx_f32_kernels:
         void (*rows_expsum)(const float *, const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, float *, Py_ssize_t,
                             const fx_rows *) noexcept nogil
+        void (*rows_pick)(const float *, Py_ssize_t, Py_ssize_t, const Py_ssize_t *, double *) noexcept nogil
+        void (*rows_put)(float *, Py_ssize_t, Py_ssize_t, const Py_ssize_t *, const double *) noexcept nogil
         void (*rows_transform)(const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const fx_transform *, const float *,
                                const float *, const uint8_t *, Py_ssize_t, float *, float *, float *, float *, double *,
                                double *) noexcept nogil
@@ -143,6 +146,8 @@ cdef extern from "kernels.h" nogil:
     ctypedef struct fx_f64_kernels:
         void (*rows_expsum)(const double *, const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, double *, Py_ssize_t,
                             const fx_rows *) noexcept nogil
+        void (*rows_pick)(const double *, Py_ssize_t, Py_ssize_t, const Py_ssize_t *, double *) noexcept nogil
+        void (*rows_put)(double *, Py_ssize_t, Py_ssize_t, const Py_ssize_t *, const double *) noexcept nogil
         void (*rows_transform)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const fx_transform *, const double *,
                                const double *, const uint8_t *, Py_ssize_t, double *, double *, double *, double *,
                                double *, double *) noexcept nogil
@@ -177,6 +182,7 @@ cdef extern from "kernels.h" nogil:
                               fx_surprisal *) noexcept nogil
         void (*row_slope)(const double *, const double *, Py_ssize_t, const fx_slope *, double *,
                           double *) noexcept nogil
+        int (*any_beyond)(const int64_t *, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*log)(const double *, double *, double *, Py_ssize_t) noexcept nogil
         void (*exp)(const double *, double *, Py_ssize_t) noexcept nogil
         void (*log1p)(const double *, double *, double *, Py_ssize_t) noexcept nogil
@@ -216,6 +222,22 @@ cdef inline void rows_expsum(Table k, const real *x, const real *low, Py_ssize_t
         k.f32.rows_expsum(x, low, stride, rows, n, e, e_stride, out)
     else:
         k.f64.rows_expsum(x, low, stride, rows, n, e, e_stride, out)
+
+
+cdef inline void rows_pick(Table k, const real *x, Py_ssize_t stride, Py_ssize_t rows, const Py_ssize_t *label,
+                           double *out) noexcept nogil:
+    if real is float:
+        k.f32.rows_pick(x, stride, rows, label, out)
+    else:
+        k.f64.rows_pick(x, stride, rows, label, out)
+
+
+cdef inline void rows_put(Table k, real *out, Py_ssize_t stride, Py_ssize_t rows, const Py_ssize_t *label,
+                          const double *value) noexcept nogil:
+    if real is float:
+        k.f32.rows_put(out, stride, rows, label, value)
+    else:
+        k.f64.rows_put(out, stride, rows, label, value)
 
 
 cdef inline void rows_transform(Table k, const real *x, Py_ssize_t stride, Py_ssize_t rows, Py_ssize_t n,

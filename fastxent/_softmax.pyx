@@ -20,7 +20,7 @@ cross-entropy, and the head for every class otherwise.
 """
 from cython.parallel cimport prange, threadid
 from libc.math cimport INFINITY, exp, expm1, fabs, isfinite, pow, sqrt
-from libc.stdint cimport uint8_t
+from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
@@ -32,7 +32,8 @@ from fastxent._arrays cimport (FLOAT32, FLOAT64, INT64, UINT64, Integers, Rows, 
 from fastxent._heads cimport NOT_P, P, Head, extended, head_of, wide
 from fastxent._kernels cimport (FX_FEW, Table, active, fx_hard, fx_rows, fx_target, fx_transform, real, row_chain,
                                 row_dot, row_moment, row_product, row_refused, row_stored_moment, row_subtract, row_target,
-                                rows_curvature, rows_expsum, rows_scale, rows_transform, share, threads_for)
+                                rows_curvature, rows_expsum, rows_pick, rows_put, rows_scale, rows_transform, share,
+                                threads_for)
 from fastxent._rows cimport align, block_size, chunk_rows, summed_rows
 
 cdef extern from "<math.h>" nogil:
@@ -188,8 +189,10 @@ cdef Py_ssize_t lay_out(const Call *c, Scratch *s, char *memory, Py_ssize_t item
     s.slope = <double *>take(&memory, figure)
     s.bend = <double *>take(&memory, figure)
     s.curve_scale = <double *>take(&memory, figure)
-    s.hard.weight = s.weight
-    s.hard.mass = s.mass
+    # All that is to say of plain labels are their scores.
+    s.hard.weight = s.weight if c.weights != NULL or c.has_ignored or c.kind != LABELS or not c.plain else NULL
+    s.hard.mass = s.mass if c.kind != LABELS else NULL
+    s.hard.score = s.margin if c.kind == LABELS and c.plain and not c.has_left_out else NULL
     s.hard.margin = s.margin
     s.hard.scale = c.scale
     s.hard.loss = s.loss
@@ -548,9 +551,9 @@ cdef Sums spread(const Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row, const 
 cdef inline void curve_hard(const Call *c, Scratch *s, Py_ssize_t i) noexcept nogil:
     """What curvature is made of, of cross-entropy with a hard target and nothing else."""
     cdef double others = (s.stats.ties[i] - 1.0) + s.stats.others[i]
-    s.slope[i] = s.mass[i]
+    s.slope[i] = s.mass[i] if c.kind != LABELS else 1.0
     s.bend[i] = 0.0
-    s.curve_scale[i] = s.weight[i] * c.scale
+    s.curve_scale[i] = s.weight[i] * c.scale if s.hard.weight != NULL else c.scale
     s.curve[i] = s.factor[i]
     s.inverse[i] = 1.0 / s.stats.stored[i]
     s.not_top[i] = others / (s.stats.ties[i] + s.stats.others[i])
@@ -709,10 +712,7 @@ cdef inline void read_targets(Call *c, Scratch *s, const Block *b, real *like) n
     cdef Py_ssize_t i
     cdef const real *x = <const real *>b.x
     cdef const real *low = <const real *>b.low
-    if c.kind == LABELS and c.plain and not c.has_left_out:
-        for i in range(b.count):
-            s.mass[i] = 1.0
-            s.margin[i] = below(s.stats.max[i], s.margin[i])
+    if s.hard.score != NULL:
         return
     for i in range(b.count):
         if c.kind == LABELS:
@@ -734,17 +734,20 @@ cdef inline void read_targets(Call *c, Scratch *s, const Block *b, real *like) n
 cdef inline void read_labels(const Call *c, Scratch *s, const Block *b, real *like) noexcept nogil:
     """Labels and the scores there, which exponentials may overwrite."""
     cdef Py_ssize_t i
-    cdef long long label
-    cdef const real *x = <const real *>b.x
-    for i in range(b.count):
-        label = read_integer(&c.labels, b.first + i)
-        if c.has_ignored and label == c.ignored:
-            s.label[i] = NO_LABEL
-            s.margin[i] = 0.0
-        else:
-            s.label[i] = label
-            s.margin[i] = x[i * b.x_stride + label]
-            s.margin_rest[i] = (<const real *>b.low)[i * b.x_stride + label] if b.low != NULL else 0.0
+    if c.labels.storage == INT64 and c.labels.stride == sizeof(Py_ssize_t):
+        memcpy(s.label, c.labels.data + b.first * c.labels.stride, b.count * sizeof(Py_ssize_t))
+    else:
+        for i in range(b.count):
+            s.label[i] = read_integer(&c.labels, b.first + i)
+    if c.has_ignored:
+        for i in range(b.count):
+            if s.label[i] == c.ignored:
+                s.label[i] = NO_LABEL
+    rows_pick(c.kernels, <const real *>b.x, b.x_stride, b.count, s.label, s.margin)
+    if b.low != NULL:
+        rows_pick(c.kernels, <const real *>b.low, b.x_stride, b.count, s.label, s.margin_rest)
+    else:
+        memset(s.margin_rest, 0, b.count * sizeof(double))
 
 
 cdef inline void measure_moments(const Call *c, Scratch *s, const Block *b, real *like) noexcept nogil:
@@ -769,17 +772,18 @@ cdef inline void figure_rows(Call *c, Scratch *s, const Block *b, real *like) no
     cdef const real *x = <const real *>b.x
     cdef const real *low = <const real *>b.low
     cdef const real *row_low
-    for i in range(b.count):
-        s.weight[i] = c.weights[b.first + i] if c.weights != NULL else 1.0
-        if s.label[i] == NO_LABEL:
-            s.weight[i] = 0.0
+    if s.hard.weight != NULL:
+        for i in range(b.count):
+            s.weight[i] = c.weights[b.first + i] if c.weights != NULL else 1.0
+            if s.label[i] == NO_LABEL:
+                s.weight[i] = 0.0
     if c.plain:
         s.hard.factor = s.factor if b.e != NULL else NULL
         c.kernels.f64.hard_figures(b.count, &s.stats, s.log_total, s.log_rest, &s.hard)
-        if c.kind == LABELS and c.weights == NULL and not (c.has_hess or c.has_vector):
+        if s.hard.score != NULL and not (c.has_hess or c.has_vector):
             return
     for i in range(b.count):
-        if s.weight[i] == 0.0:
+        if s.hard.weight != NULL and s.weight[i] == 0.0:
             leave_out(c, s, i, b.first + i)
         elif c.plain and s.label[i] >= 0:
             if c.has_hess or c.has_vector:
@@ -795,6 +799,9 @@ cdef inline void figure_rows(Call *c, Scratch *s, const Block *b, real *like) no
 cdef inline void add_targets(const Call *c, Scratch *s, const Block *b, real *grad, Py_ssize_t stride) noexcept nogil:
     """What the targets contribute to gradients."""
     cdef Py_ssize_t i, n = c.classes
+    if c.kind == LABELS and c.linear:
+        rows_put(c.kernels, grad, stride, b.count, s.label, s.at_label)
+        return
     for i in range(b.count):
         if s.label[i] >= 0:
             grad[i * stride + s.label[i]] = <real>s.at_label[i]
@@ -979,6 +986,9 @@ cdef Py_ssize_t bad_label(const Integers *labels, Py_ssize_t n, Py_ssize_t class
     cdef bint wraps = labels.storage == UINT64
     cdef Py_ssize_t i
     cdef long long label
+    if (labels.storage == INT64 and labels.stride == sizeof(int64_t)
+            and not active.f64.any_beyond(<const int64_t *>labels.data, n, classes)):
+        return -1
     for i in range(n):
         label = read_integer(labels, i)
         # A uint64 of 2^63 or more reads as a negative number, which it is not.

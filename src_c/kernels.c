@@ -3,6 +3,7 @@
 #include "kernels.h"
 
 #include <math.h>
+#include <string.h>
 
 #include FX_SIMD
 #include "polynomials.h"
@@ -12,6 +13,8 @@
 #else
 #define FUSED 1
 #endif
+/* For functions that are told constants: what these leave of them is all that a loop should hold. */
+#define FX_INLINE inline __attribute__((always_inline))
 #define CONCATENATE_(a, b) a##b
 #define CONCATENATE(a, b) CONCATENATE_(a, b)
 #define STRING_(a) #a
@@ -49,6 +52,13 @@
 #include "kernels_body.h"
 #include "kernels_sigmoid.h"
 #include "kernels_probability.h"
+
+/* Whether a label is not in [0, classes). */
+static int f64k_any_beyond(const int64_t *labels, ptrdiff_t n, ptrdiff_t classes) {
+    uint64_t beyond = 0;
+    for (ptrdiff_t i = 0; i < n; ++i) beyond |= (uint64_t)labels[i] | ((uint64_t)(classes - 1) - (uint64_t)labels[i]);
+    return (int64_t)beyond < 0;
+}
 
 /* e^t for t <= 0. */
 static void f64k_exp(const double *x, double *out, ptrdiff_t n) {
@@ -105,11 +115,18 @@ static inline f64v f64_add3(f64v a, f64v b, f64v c) {
 
 static void f64k_hard_figures(ptrdiff_t rows, const fx_rows *of, const double *log_total, const double *rest,
                               const fx_hard *out) {
-    f64v zero = f64_set(0.0), scale = f64_set(out->scale), lost;
+    f64v zero = f64_set(0.0), one = f64_set(1.0), scale = f64_set(out->scale), lost;
     for (ptrdiff_t i = 0; i < rows; i += F64_LANES) {
         ptrdiff_t k = rows - i < F64_LANES ? rows - i : F64_LANES;
-        f64v weight = f64_load_part(out->weight + i, k, 0.0), mass = f64_load_part(out->mass + i, k, 0.0);
-        f64v margin = f64_load_part(out->margin + i, k, 0.0);
+        f64v weight = out->weight ? f64_load_part(out->weight + i, k, 0.0) : one;
+        f64v mass = out->mass ? f64_load_part(out->mass + i, k, 0.0) : one, margin;
+        if (out->score) {
+            /* 0 for the maximum itself, even if it is infinite. */
+            f64v max = f64_load_part(of->max + i, k, 0.0), score = f64_load_part(out->score + i, k, 0.0);
+            margin = f64_keep(f64_ne(max, score), f64_sub(max, score));
+        } else {
+            margin = f64_load_part(out->margin + i, k, 0.0);
+        }
         f64m counts = f64_ne(weight, zero);
         f64v loss = f64_add3(margin, f64_load_part(log_total + i, k, 0.0), f64_load_part(rest + i, k, 0.0));
         f64_store_part(out->loss + i, f64_keep(counts, f64_mul(weight, f64_mul(mass, loss))), k);

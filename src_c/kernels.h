@@ -25,7 +25,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FX_FEW 32
+#define FX_FEW 64
 #define FX_MAX_LANES 16
 #define FX_FEW_SIZE(rows, n) (((rows) + FX_MAX_LANES - 1) / FX_MAX_LANES * FX_MAX_LANES * (n))
 
@@ -48,9 +48,10 @@ typedef struct {
 
 /* Rows whose target is one class, and what hard_figures finds: of a row's loss f(-log p) = -log p alone. */
 typedef struct {
-    const double *weight; /* 0 for a row that does not count */
-    const double *mass;   /* the target */
-    const double *margin; /* max - score */
+    const double *weight; /* 0 for a row that does not count; NULL for all 1 */
+    const double *mass;   /* the target; NULL for all 1 */
+    const double *score;  /* of the class, or NULL */
+    const double *margin; /* max - score, if there is no score */
     double scale;         /* multiplies the gradient */
     double *loss;
     double *factor;   /* the gradient is factor * exponential, but for the target; NULL: not wanted */

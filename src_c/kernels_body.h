@@ -188,14 +188,12 @@ static inline void f64_sum_store(f64s s, double *p, double *rest) {
 }
 
 static inline double f64_sum_total(f64s s, double *rest) {
-    double sums[F64_LANES], errors[F64_LANES], sum = 0.0, error = 0.0;
-    f64_store(sums, s.sum);
-    f64_store(errors, s.error);
-    for (int i = 0; i < F64_LANES; ++i) {
-        double next = sum + sums[i], rounded = next - sum;
-        error += ((sum - (next - rounded)) + (sums[i] - rounded)) + errors[i];
-        sum = next;
+    f64v sums = s.sum, errors = s.error, lost;
+    for (int width = F64_LANES / 2; width; width /= 2) {
+        sums = f64_two_sum(sums, f64_swap(sums, width), &lost);
+        errors = f64_add(f64_add(errors, f64_swap(errors, width)), lost);
     }
+    double sum = f64_first_lane(sums), error = f64_first_lane(errors);
     *rest = 0.0;
     /* An infinite or NaN sum has a NaN error. */
     if (!isfinite(sum)) return sum;
@@ -204,12 +202,27 @@ static inline double f64_sum_total(f64s s, double *rest) {
     return total;
 }
 static inline double f32_sum_total(f32s s, double *rest) {
-    double sums[F32_LANES];
-    f32_sum_store(s, sums, sums);
+    f64v sums = f32_sum_fold(s);
+    for (int width = F64_LANES / 2; width; width /= 2) sums = f64_add(sums, f64_swap(sums, width));
     *rest = 0.0;
-    for (int width = F32_LANES / 2; width; width /= 2)
-        for (int i = 0; i < width; ++i) sums[i] += sums[i + width];
-    return sums[0];
+    return f64_first_lane(sums);
+}
+#endif
+
+#ifndef FX_OF_DOUBLES
+#define FX_OF_DOUBLES
+/* k doubles, at most as many as a vector of either type has lanes, in that type; and back. */
+static inline f64v f64_of_doubles(const double *p, ptrdiff_t k) { return f64_load_part(p, k, 0.0); }
+static inline f32v f32_of_doubles(const double *p, ptrdiff_t k) {
+    ptrdiff_t more = k > F64_LANES ? k - F64_LANES : 0;
+    f64v low = f64_load_part(p, k - more, 0.0);
+    return f32_join(low, F32_LANES > F64_LANES ? f64_load_part(p + F64_LANES, more, 0.0) : low);
+}
+static inline void f64_to_doubles(f64v a, double *p, ptrdiff_t k) { f64_store_part(p, a, k); }
+static inline void f32_to_doubles(f32v a, double *p, ptrdiff_t k) {
+    ptrdiff_t more = k > F64_LANES ? k - F64_LANES : 0;
+    f64_store_part(p, f32_low(a), k - more);
+    if (F32_LANES > F64_LANES) f64_store_part(p + F64_LANES, f32_high(a), more);
 }
 #endif
 
@@ -249,7 +262,7 @@ typedef struct {
 } OP(mode);
 
 /* The exponential, 0 below the floor, and in `rest` what it rounds off unless it is brief. */
-static inline V OP(exp_relative)(V x, V low, const OP(reference) *to, OP(mode) mode, V *rest) {
+static FX_INLINE V OP(exp_relative)(V x, V low, const OP(reference) *to, OP(mode) mode, V *rest) {
     V t = mode.plain ? x : OP(sub)(x, to->origin);
     if (mode.paired && !mode.plain) {
         /* Far from zero the lower parts may be larger than the difference of the upper ones, which is a multiple of
@@ -337,7 +350,7 @@ typedef struct {
 } OP(tally);
 
 /* Exponentials of k scores: stored, and added to the sum. */
-static inline SUM OP(expsum_step)(SUM sum, const REAL *x, const REAL *low, REAL *e, ptrdiff_t k,
+static FX_INLINE SUM OP(expsum_step)(SUM sum, const REAL *x, const REAL *low, REAL *e, ptrdiff_t k,
                                   const OP(reference) *to, V top, OP(mode) mode, OP(tally) *tally) {
     V score = OP(load_some)(x, k, -INFINITY), score_low = mode.paired ? OP(load_some)(low, k, 0) : OP(set)(0);
     V rest, value = OP(exp_relative)(score, score_low, to, mode, &rest);
@@ -364,10 +377,10 @@ typedef struct {
     ptrdiff_t ahead, e_ahead; /* bytes to the next row */
 } OP(row);
 
-static inline void KERNEL(expsum_row)(const OP(row) *at, const OP(reference) *to, V top, OP(mode) mode,
+static FX_INLINE void KERNEL(expsum_row)(const OP(row) *at, const OP(reference) *to, V top, OP(mode) mode,
                                       const fx_rows *out, ptrdiff_t row) {
     const REAL *x = at->x;
-    REAL *e = at->e, shift[LANES];
+    REAL *e = at->e;
     SUM sum = OP(sum_zero)();
     OP(tally) tally = {0, 0, OP(sum_zero)()};
     ptrdiff_t i = 0, vectors = 0, n = at->n;
@@ -381,14 +394,13 @@ static inline void KERNEL(expsum_row)(const OP(row) *at, const OP(reference) *to
         sum = OP(expsum_step)(sum, x + i, at->low + i, e ? e + i : NULL, n - i, to, top, mode, &tally);
         ++vectors;
     }
-    OP(store)(shift, to->shift);
     out->ties[row] = mode.apart ? (double)(vectors * LANES - tally.others) : 1.0;
     if (mode.marked) {
         out->margins[row] = OP(sum_total)(tally.margins, &out->margins_rest[row]);
         out->classes[row] = (double)tally.present;
     }
     out->others[row] = OP(sum_total)(sum, &out->rest[row]);
-    out->stored[row] = (double)shift[0];
+    out->stored[row] = (double)OP(first_lane)(to->shift);
 }
 
 /* The sum of stored exponentials other than the top one, which are counted. */
@@ -408,18 +420,15 @@ static void KERNEL(sum_apart)(const REAL *e, ptrdiff_t n, V top, const fx_rows *
 
 /* The double that holds a sum of floats has digits to spare: the top one is taken out
    afterwards, which is a tenth faster, unless what remains is so small that the sum's rounding would show. */
-static inline void KERNEL(expsum_top)(const OP(row) *at, const OP(reference) *to, int plain, int paired, int marked,
+static FX_INLINE void KERNEL(expsum_top)(const OP(row) *at, const OP(reference) *to, int plain, int paired, int marked,
                                       int brief, const fx_rows *out, ptrdiff_t row) {
     OP(mode) whole = {plain, paired, 0, marked, brief}, apart = {plain, paired, 1, marked, brief};
     V rest, top = OP(exp_relative)(to->max, to->max_low, to, whole, &rest);
     if (sizeof(REAL) == sizeof(float)) {
-        REAL first[LANES], first_rest[LANES];
-        OP(store)(first, top);
-        OP(store)(first_rest, rest);
         KERNEL(expsum_row)(at, to, top, whole, out, row);
         double least = out->others[row] * (double)(at->n / LANES + 2 * LANES) * (brief ? 0x1p-25 : 0x1p-20);
-        out->others[row] -= (double)first[0];
-        if (!brief) out->others[row] -= (double)first_rest[0];
+        out->others[row] -= (double)OP(first_lane)(top);
+        if (!brief) out->others[row] -= (double)OP(first_lane)(rest);
         if (!(out->others[row] < least)) return;
         if (at->e && brief) { /* which may have overwritten the scores */
             KERNEL(sum_apart)(at->e, at->n, top, out, row);
@@ -430,7 +439,7 @@ static inline void KERNEL(expsum_top)(const OP(row) *at, const OP(reference) *to
 }
 
 /* A row of finite maximum. */
-static inline void KERNEL(expsum_finite)(const OP(row) *at, int paired, int brief, const fx_rows *out, ptrdiff_t row) {
+static FX_INLINE void KERNEL(expsum_finite)(const OP(row) *at, int paired, int brief, const fx_rows *out, ptrdiff_t row) {
     REAL max = (REAL)out->max[row], max_low = paired ? (REAL)out->max_low[row] : 0;
     V top = OP(set)(max), top_low = OP(set)(max_low);
     if (out->margins) {
@@ -443,6 +452,15 @@ static inline void KERNEL(expsum_finite)(const OP(row) *at, int paired, int brie
         OP(reference) to = OP(refer_to)(top, top_low);
         KERNEL(expsum_top)(at, &to, 0, paired, 0, brief, out, row);
     }
+}
+
+/* Elements at labels, 0 for a negative one; and numbers put there, none for a negative one. */
+static void KERNEL(rows_pick)(const REAL *x, ptrdiff_t stride, ptrdiff_t rows, const ptrdiff_t *label, double *out) {
+    for (ptrdiff_t i = 0; i < rows; ++i) out[i] = label[i] < 0 ? 0.0 : (double)x[i * stride + label[i]];
+}
+static void KERNEL(rows_put)(REAL *out, ptrdiff_t stride, ptrdiff_t rows, const ptrdiff_t *label, const double *value) {
+    for (ptrdiff_t i = 0; i < rows; ++i)
+        if (label[i] >= 0) out[i * stride + label[i]] = (REAL)value[i];
 }
 
 /* ---- few classes: rows in lanes --------------------------------------------------------------------- */
@@ -469,19 +487,18 @@ static inline void KERNEL(few_store)(V *column, ptrdiff_t rows, ptrdiff_t n, REA
 }
 
 /* `rows` is at most LANES; `e` takes n vectors. */
-static inline void KERNEL(expsum_group)(const REAL *x, const REAL *low, int paired, int brief, ptrdiff_t stride,
-                                        ptrdiff_t rows, ptrdiff_t n, REAL *e, const fx_rows *out, ptrdiff_t first) {
+static FX_INLINE void KERNEL(expsum_group)(const REAL *x, const REAL *low, int paired, int marked, int brief,
+                                           ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t n, REAL *e, const fx_rows *out,
+                                           ptrdiff_t first) {
     V column[FX_FEW + LANES], lows[FX_FEW + LANES], max_low = OP(set)(0);
     KERNEL(few_load)(x, stride, rows, n, column);
     V max = column[0];
     for (ptrdiff_t j = 1; j < n; ++j) max = OP(max)(max, column[j]);
     if (paired) {
-        REAL tops[LANES];
         KERNEL(few_load)(low, stride, rows, n, lows);
-        for (ptrdiff_t i = 0; i < LANES; ++i) tops[i] = i < rows ? (REAL)out->max_low[first + i] : 0;
-        max_low = OP(load)(tops);
+        max_low = OP(of_doubles)(out->max_low + first, rows);
     }
-    OP(mode) mode = {0, paired, 1, out->margins != NULL, brief};
+    OP(mode) mode = {0, paired, 1, marked, brief};
     OP(reference) to = OP(refer_to)(max, max_low);
     SUM sum = OP(sum_zero)(), margin = OP(sum_zero)();
     V zero = OP(set)(0), one = OP(set)(1), different = zero, present = zero;
@@ -492,7 +509,7 @@ static inline void KERNEL(expsum_group)(const REAL *x, const REAL *low, int pair
         if (paired) other = OP(ne)(OP(sub)(max, score), OP(sub)(score_low, max_low));
         different = OP(add)(different, OP(keep)(other, one));
         sum = OP(sum_add_both)(sum, OP(keep)(other, value), OP(keep)(other, rest), brief);
-        if (out->margins) {
+        if (marked) {
             M unmasked = OP(ne)(score, OP(set)(-INFINITY));
             present = OP(add)(present, OP(keep)(unmasked, one));
             V lost, below = OP(below)(max, score, OP(sub)(score_low, max_low), paired, &lost);
@@ -501,29 +518,23 @@ static inline void KERNEL(expsum_group)(const REAL *x, const REAL *low, int pair
         }
         if (e) OP(store)(e + j * LANES, value);
     }
-    REAL maxima[LANES], shifts[LANES], counts[LANES], classes[LANES];
-    double sums[LANES], rests[LANES] = {0}, margins[LANES], margin_rests[LANES] = {0};
-    OP(store)(maxima, max);
-    OP(store)(shifts, to.shift);
-    OP(store)(counts, different);
-    OP(store)(classes, present);
+    double sums[LANES], rests[LANES] = {0};
+    OP(to_doubles)(max, out->max + first, rows);
+    OP(to_doubles)(OP(sub)(OP(set)((REAL)n), different), out->ties + first, rows);
+    OP(to_doubles)(to.shift, out->stored + first, rows);
     OP(sum_store)(sum, sums, rests);
-    OP(sum_store)(margin, margins, margin_rests);
-    for (ptrdiff_t i = 0; i < rows; ++i) {
-        out->max[first + i] = (double)maxima[i];
-        out->ties[first + i] = (double)n - (double)counts[i];
-        out->others[first + i] = sums[i];
-        out->rest[first + i] = rests[i];
-        out->stored[first + i] = (double)shifts[i];
-        if (out->margins) {
-            out->margins[first + i] = margins[i];
-            out->margins_rest[first + i] = margin_rests[i];
-            out->classes[first + i] = (double)classes[i];
-        }
+    memcpy(out->others + first, sums, (size_t)rows * sizeof *sums);
+    memcpy(out->rest + first, rests, (size_t)rows * sizeof *rests);
+    if (marked) {
+        OP(to_doubles)(present, out->classes + first, rows);
+        OP(sum_store)(margin, sums, rests);
+        memcpy(out->margins + first, sums, (size_t)rows * sizeof *sums);
+        memcpy(out->margins_rest + first, rests, (size_t)rows * sizeof *rests);
     }
-    for (ptrdiff_t i = 0; i < rows; ++i)
-        if (!(maxima[i] > -INFINITY && maxima[i] < INFINITY))
-            KERNEL(limit_row)(x + i * stride, n, (double)maxima[i], e ? e + i : NULL, LANES, out, first + i);
+    if (OP(count)(OP(lt)(OP(abs)(max), OP(set)(INFINITY))) == LANES) return;
+    for (ptrdiff_t i = first; i < first + rows; ++i)
+        if (!(fabs(out->max[i]) < INFINITY))
+            KERNEL(limit_row)(x + (i - first) * stride, n, out->max[i], e ? e + (i - first) : NULL, LANES, out, i);
 }
 
 /* From the sum of the stored exponentials, and the shift in `stored`, to `others` and `stored`. The stored exponential
@@ -571,12 +582,18 @@ static inline void KERNEL(finish_rows)(ptrdiff_t rows, int brief, const fx_rows 
     }
 }
 
-static inline void KERNEL(expsum)(const REAL *x, const REAL *low, int paired, int brief, ptrdiff_t stride,
+static FX_INLINE void KERNEL(expsum)(const REAL *x, const REAL *low, int paired, int brief, ptrdiff_t stride,
                                   ptrdiff_t rows, ptrdiff_t n, REAL *e, ptrdiff_t e_stride, const fx_rows *out) {
     if (n <= FX_FEW) {
-        for (ptrdiff_t i = 0; i < rows; i += LANES)
-            KERNEL(expsum_group)(x + i * stride, low + i * stride, paired, brief, stride,
-                                 rows - i < LANES ? rows - i : LANES, n, e ? e + i * n : NULL, out, i);
+        for (ptrdiff_t i = 0; i < rows; i += LANES) {
+            const REAL *group = x + i * stride, *group_low = low + i * stride;
+            ptrdiff_t k = rows - i < LANES ? rows - i : LANES;
+            REAL *columns = e ? e + i * n : NULL;
+            if (out->margins)
+                KERNEL(expsum_group)(group, group_low, paired, 1, brief, stride, k, n, columns, out, i);
+            else
+                KERNEL(expsum_group)(group, group_low, paired, 0, brief, stride, k, n, columns, out, i);
+        }
         return;
     }
     for (ptrdiff_t i = 0; i < rows; ++i) {
@@ -845,17 +862,6 @@ static double KERNEL(row_stored_moment)(const REAL *e, const REAL *x, const REAL
 
 /* ---- from exponentials to gradients and curvature ---------------------------------------------------- */
 
-#ifndef FX_OF_DOUBLES
-#define FX_OF_DOUBLES
-/* k doubles, at most as many as a vector of either type has lanes, in that type. */
-static inline f64v f64_of_doubles(const double *p, ptrdiff_t k) { return f64_load_part(p, k, 0.0); }
-static inline f32v f32_of_doubles(const double *p, ptrdiff_t k) {
-    ptrdiff_t more = k > F64_LANES ? k - F64_LANES : 0;
-    f64v low = f64_load_part(p, k - more, 0.0);
-    return f32_join(low, F32_LANES > F64_LANES ? f64_load_part(p + F64_LANES, more, 0.0) : low);
-}
-#endif
-
 /* factor * e + offset, the product flushed to zero below the smallest normal number, masked classes 0. Where
    the factor itself is not a normal number, 2^-BIAS of it is applied first. */
 typedef struct {
@@ -873,12 +879,14 @@ static inline OP(scaling) OP(scale_by)(double factor, double offset) {
 /* For a row a lane. */
 static inline OP(scaling) OP(scale_each_by)(const double *factor, const double *offset, ptrdiff_t rows) {
     double least[LANES], first[LANES], scaled[LANES];
-    for (ptrdiff_t i = 0; i < LANES; ++i) {
-        double f = factor[i < rows ? i : 0];
-        int tiny = fabs(f) < (double)SMALLEST_NORMAL;
-        least[i] = (double)SMALLEST_NORMAL / fabs(f);
-        first[i] = tiny ? (double)TWO_TO_MINUS_BIAS : 1.0;
-        scaled[i] = tiny ? f * (double)TWO_TO_BIAS : f;
+    f64v smallest = f64_set((double)SMALLEST_NORMAL), one = f64_set(1.0);
+    for (ptrdiff_t i = 0; i < LANES; i += F64_LANES) {
+        ptrdiff_t k = rows - i < 0 ? 0 : rows - i < F64_LANES ? rows - i : F64_LANES;
+        f64v f = f64_load_part(factor + i, k, 1.0), size = f64_abs(f);
+        f64m tiny = f64_lt(size, smallest);
+        f64_store(least + i, f64_div(smallest, size));
+        f64_store(first + i, f64_select(tiny, f64_set((double)TWO_TO_MINUS_BIAS), one));
+        f64_store(scaled + i, f64_mul(f, f64_select(tiny, f64_set((double)TWO_TO_BIAS), one)));
     }
     OP(scaling) by = {OP(of_doubles)(least, LANES), OP(of_doubles)(first, LANES), OP(of_doubles)(scaled, LANES),
                       offset ? OP(of_doubles)(offset, rows) : OP(set)(0)};

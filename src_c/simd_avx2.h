@@ -134,6 +134,12 @@ static inline f32v f32_join(f64v low, f64v high) {
     return _mm256_set_m128(_mm256_cvtpd_ps(high), _mm256_cvtpd_ps(low));
 }
 
+/* Each lane gets that which is `width` further on, or back: a power of two below the number of lanes. */
+static inline f64v f64_swap(f64v a, int width) {
+    return width == 2 ? _mm256_permute2f128_pd(a, a, 1) : _mm256_permute_pd(a, 5);
+}
+static inline double f64_first_lane(f64v a) { return _mm256_cvtsd_f64(a); }
+static inline float f32_first_lane(f32v a) { return _mm256_cvtss_f32(a); }
 static inline double f64_max_lane(f64v a) {
     __m128d m = _mm_max_pd(_mm256_castpd256_pd128(a), _mm256_extractf128_pd(a, 1));
     return _mm_cvtsd_f64(_mm_max_pd(m, _mm_unpackhi_pd(m, m)));
@@ -161,6 +167,7 @@ static inline f32s f32_sum_fma(f32s s, f32v a, f32v b) {
                              s.high);
     return s;
 }
+static inline f64v f32_sum_fold(f32s s) { return _mm256_add_pd(s.low, s.high); }
 /* Lane by lane; what doubles round off is of no use to floats. */
 static inline void f32_sum_store(f32s s, double *p, double *rest) {
     (void)rest;

@@ -103,6 +103,13 @@ static inline f32v f32_join(f64v low, f64v high) {
     return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(low)), _mm512_cvtpd_ps(high), 1);
 }
 
+/* Each lane gets that which is `width` further on, or back: a power of two below the number of lanes. */
+static inline f64v f64_swap(f64v a, int width) {
+    if (width == 4) return _mm512_shuffle_f64x2(a, a, 0x4e);
+    return width == 2 ? _mm512_permutex_pd(a, 0x4e) : _mm512_permute_pd(a, 0x55);
+}
+static inline double f64_first_lane(f64v a) { return _mm512_cvtsd_f64(a); }
+static inline float f32_first_lane(f32v a) { return _mm512_cvtss_f32(a); }
 static inline float f32_max_lane(f32v a) { return _mm512_reduce_max_ps(a); }
 static inline double f64_max_lane(f64v a) { return _mm512_reduce_max_pd(a); }
 
@@ -123,6 +130,7 @@ static inline f32s f32_sum_fma(f32s s, f32v a, f32v b) {
                              _mm512_cvtps_pd(_mm512_extractf32x8_ps(b, 1)), s.high);
     return s;
 }
+static inline f64v f32_sum_fold(f32s s) { return _mm512_add_pd(s.low, s.high); }
 /* Lane by lane; what doubles round off is of no use to floats. */
 static inline void f32_sum_store(f32s s, double *p, double *rest) {
     (void)rest;

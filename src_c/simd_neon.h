@@ -131,6 +131,13 @@ static inline f64m f32_low_mask(f32m m) {
 static inline f64m f32_high_mask(f32m m) { return vreinterpretq_u64_s64(vmovl_high_s32(vreinterpretq_s32_u32(m))); }
 static inline f32v f32_join(f64v low, f64v high) { return vcvt_high_f32_f64(vcvt_f32_f64(low), high); }
 
+/* Each lane gets that which is `width` further on, or back: a power of two below the number of lanes. */
+static inline f64v f64_swap(f64v a, int width) {
+    (void)width;
+    return vextq_f64(a, a, 1);
+}
+static inline double f64_first_lane(f64v a) { return vgetq_lane_f64(a, 0); }
+static inline float f32_first_lane(f32v a) { return vgetq_lane_f32(a, 0); }
 static inline float f32_max_lane(f32v a) { return vmaxvq_f32(a); }
 static inline double f64_max_lane(f64v a) { return vmaxvq_f64(a); }
 
@@ -149,6 +156,7 @@ static inline f32s f32_sum_fma(f32s s, f32v a, f32v b) {
     s.high = vfmaq_f64(s.high, vcvt_high_f64_f32(a), vcvt_high_f64_f32(b));
     return s;
 }
+static inline f64v f32_sum_fold(f32s s) { return vaddq_f64(s.low, s.high); }
 /* Lane by lane; what doubles round off is of no use to floats. */
 static inline void f32_sum_store(f32s s, double *p, double *rest) {
     (void)rest;

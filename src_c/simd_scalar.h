@@ -140,6 +140,13 @@ static inline f32v f32_join(f64v low, f64v high) {
     return (float)low;
 }
 
+/* There is no other lane to get. */
+static inline f64v f64_swap(f64v a, int width) {
+    (void)width;
+    return a;
+}
+static inline double f64_first_lane(f64v a) { return a; }
+static inline float f32_first_lane(f32v a) { return a; }
 static inline float f32_max_lane(f32v a) { return a; }
 static inline double f64_max_lane(f64v a) { return a; }
 
@@ -155,6 +162,7 @@ static inline f32s f32_sum_fma(f32s s, f32v a, f32v b) {
     s.sum += (double)a * (double)b;
     return s;
 }
+static inline f64v f32_sum_fold(f32s s) { return s.sum; }
 static inline void f32_sum_store(f32s s, double *p, double *rest) {
     (void)rest;
     *p = s.sum;
