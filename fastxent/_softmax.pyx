@@ -31,9 +31,9 @@ from fastxent._arrays cimport (FLOAT32, FLOAT64, INT64, UINT64, Integers, Rows, 
                                read_integer, read_rows, rows_of, write_rows)
 from fastxent._heads cimport NOT_P, P, Head, extended, head_of, wide
 from fastxent._kernels cimport (FX_FEW, Table, active, fx_hard, fx_rows, fx_target, fx_transform, real, row_chain,
-                                row_dot, row_moment, row_product, row_refused, row_stored_moment, row_subtract, row_target,
-                                rows_curvature, rows_expsum, rows_pick, rows_put, rows_scale, rows_transform, share,
-                                threads_for)
+                                row_dot, row_moment, row_product, row_refused, row_stored_moment, row_subtract,
+                                row_target, rows_curvature, rows_expsum, rows_pick, rows_put, rows_scale,
+                                rows_transform, share, threads_for)
 from fastxent._rows cimport align, block_size, chunk_rows, summed_rows
 
 cdef extern from "<math.h>" nogil:
