@@ -351,7 +351,7 @@ typedef struct {
 
 /* Exponentials of k scores: stored, and added to the sum. */
 static FX_INLINE SUM OP(expsum_step)(SUM sum, const REAL *x, const REAL *low, REAL *e, ptrdiff_t k,
-                                  const OP(reference) *to, V top, OP(mode) mode, OP(tally) *tally) {
+                                     const OP(reference) *to, V top, OP(mode) mode, OP(tally) *tally) {
     V score = OP(load_some)(x, k, -INFINITY), score_low = mode.paired ? OP(load_some)(low, k, 0) : OP(set)(0);
     V rest, value = OP(exp_relative)(score, score_low, to, mode, &rest);
     if (mode.marked) {
@@ -378,7 +378,7 @@ typedef struct {
 } OP(row);
 
 static FX_INLINE void KERNEL(expsum_row)(const OP(row) *at, const OP(reference) *to, V top, OP(mode) mode,
-                                      const fx_rows *out, ptrdiff_t row) {
+                                         const fx_rows *out, ptrdiff_t row) {
     const REAL *x = at->x;
     REAL *e = at->e;
     SUM sum = OP(sum_zero)();
@@ -421,7 +421,7 @@ static void KERNEL(sum_apart)(const REAL *e, ptrdiff_t n, V top, const fx_rows *
 /* The double that holds a sum of floats has digits to spare: the top one is taken out
    afterwards, which is a tenth faster, unless what remains is so small that the sum's rounding would show. */
 static FX_INLINE void KERNEL(expsum_top)(const OP(row) *at, const OP(reference) *to, int plain, int paired, int marked,
-                                      int brief, const fx_rows *out, ptrdiff_t row) {
+                                         int brief, const fx_rows *out, ptrdiff_t row) {
     OP(mode) whole = {plain, paired, 0, marked, brief}, apart = {plain, paired, 1, marked, brief};
     V rest, top = OP(exp_relative)(to->max, to->max_low, to, whole, &rest);
     if (sizeof(REAL) == sizeof(float)) {
@@ -439,7 +439,8 @@ static FX_INLINE void KERNEL(expsum_top)(const OP(row) *at, const OP(reference) 
 }
 
 /* A row of finite maximum. */
-static FX_INLINE void KERNEL(expsum_finite)(const OP(row) *at, int paired, int brief, const fx_rows *out, ptrdiff_t row) {
+static FX_INLINE void KERNEL(expsum_finite)(const OP(row) *at, int paired, int brief, const fx_rows *out,
+                                            ptrdiff_t row) {
     REAL max = (REAL)out->max[row], max_low = paired ? (REAL)out->max_low[row] : 0;
     V top = OP(set)(max), top_low = OP(set)(max_low);
     if (out->margins) {
@@ -465,12 +466,18 @@ static void KERNEL(rows_put)(REAL *out, ptrdiff_t stride, ptrdiff_t rows, const 
 
 /* ---- few classes: rows in lanes --------------------------------------------------------------------- */
 
+/* How many bytes ahead of a row the memory is asked for, where rows are shorter than that: measured. */
+#define AHEAD 8192
+
 static inline void KERNEL(few_load)(const REAL *x, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t n, V *column) {
     ptrdiff_t j = 0;
     do {
         ptrdiff_t k = n - j < LANES ? n - j : LANES;
         V tile[LANES];
-        for (int i = 0; i < LANES; ++i) tile[i] = i < rows ? OP(load_part)(x + i * stride + j, k, 0) : OP(set)(0);
+        for (int i = 0; i < LANES; ++i) {
+            tile[i] = i < rows ? OP(load_part)(x + i * stride + j, k, 0) : OP(set)(0);
+            __builtin_prefetch((const char *)(x + i * stride + j) + AHEAD, 0);
+        }
         OP(transpose)(tile);
         for (int i = 0; i < LANES; ++i) column[j + i] = tile[i];
         j += LANES;
@@ -482,7 +489,10 @@ static inline void KERNEL(few_store)(V *column, ptrdiff_t rows, ptrdiff_t n, REA
         ptrdiff_t k = n - j < LANES ? n - j : LANES;
         OP(transpose)(column + j);
         for (int i = 0; i < LANES; ++i)
-            if (i < rows) OP(store_part)(out + i * stride + j, column[j + i], k);
+            if (i < rows) {
+                OP(store_part)(out + i * stride + j, column[j + i], k);
+                __builtin_prefetch((const char *)(out + i * stride + j) + AHEAD, 1);
+            }
     }
 }
 
@@ -582,8 +592,13 @@ static inline void KERNEL(finish_rows)(ptrdiff_t rows, int brief, const fx_rows 
     }
 }
 
+static inline ptrdiff_t KERNEL(ahead)(ptrdiff_t stride) {
+    ptrdiff_t bytes = stride * (ptrdiff_t)sizeof(REAL);
+    return bytes > AHEAD ? bytes : AHEAD;
+}
+
 static FX_INLINE void KERNEL(expsum)(const REAL *x, const REAL *low, int paired, int brief, ptrdiff_t stride,
-                                  ptrdiff_t rows, ptrdiff_t n, REAL *e, ptrdiff_t e_stride, const fx_rows *out) {
+                                     ptrdiff_t rows, ptrdiff_t n, REAL *e, ptrdiff_t e_stride, const fx_rows *out) {
     if (n <= FX_FEW) {
         for (ptrdiff_t i = 0; i < rows; i += LANES) {
             const REAL *group = x + i * stride, *group_low = low + i * stride;
@@ -597,12 +612,8 @@ static FX_INLINE void KERNEL(expsum)(const REAL *x, const REAL *low, int paired,
         return;
     }
     for (ptrdiff_t i = 0; i < rows; ++i) {
-        OP(row) at = {x + i * stride,
-                      low + i * stride,
-                      n,
-                      e ? e + i * e_stride : NULL,
-                      stride * (ptrdiff_t)sizeof(REAL),
-                      e_stride * (ptrdiff_t)sizeof(REAL)};
+        OP(row) at = {x + i * stride,        low + i * stride,       n, e ? e + i * e_stride : NULL,
+                      KERNEL(ahead)(stride), KERNEL(ahead)(e_stride)};
         REAL max = out->max_given ? (REAL)out->max[i] : KERNEL(max)(at.x, n);
         out->max[i] = (double)max;
         if (max > -INFINITY && max < INFINITY)
@@ -996,8 +1007,7 @@ static inline void KERNEL(curvature)(const REAL *e, ptrdiff_t e_stride, ptrdiff_
         for (ptrdiff_t i = 0; i < rows; i += LANES) {
             ptrdiff_t k = rows - i < LANES ? rows - i : LANES;
             V column[FX_FEW + LANES];
-            OP(curving) by =
-                OP(curve_each_by)(inverse + i, not_top + i, factor + i, bent ? root + i : NULL, bent, k);
+            OP(curving) by = OP(curve_each_by)(inverse + i, not_top + i, factor + i, bent ? root + i : NULL, bent, k);
             for (ptrdiff_t j = 0; j < n; ++j) column[j] = OP(curved)(OP(load)(e + i * n + j * LANES), &by, bent);
             for (ptrdiff_t j = n; j % LANES; ++j) column[j] = OP(set)(0);
             KERNEL(few_store)(column, k, n, out + i * stride, stride);
