@@ -43,8 +43,38 @@ static inline f64v f64_load_part(const double *p, ptrdiff_t k, double fill) {
     __m256i first = f64_first(k);
     return _mm256_blendv_pd(_mm256_set1_pd(fill), _mm256_maskload_pd(p, first), _mm256_castsi256_pd(first));
 }
-static inline void f32_store_part(float *p, f32v a, ptrdiff_t k) { _mm256_maskstore_ps(p, f32_first(k), a); }
-static inline void f64_store_part(double *p, f64v a, ptrdiff_t k) { _mm256_maskstore_pd(p, f64_first(k), a); }
+/* In pieces, since some processors take tens of cycles for a masked store. */
+static inline void f32_store_part(float *p, f32v a, ptrdiff_t k) {
+    __m128 part = _mm256_castps256_ps128(a);
+    if (k == 8) {
+        _mm256_storeu_ps(p, a);
+        return;
+    }
+    if (k & 4) {
+        _mm_storeu_ps(p, part);
+        part = _mm256_extractf128_ps(a, 1);
+        p += 4;
+    }
+    if (k & 2) {
+        _mm_storel_pi((__m64 *)p, part);
+        part = _mm_movehl_ps(part, part);
+        p += 2;
+    }
+    if (k & 1) _mm_store_ss(p, part);
+}
+static inline void f64_store_part(double *p, f64v a, ptrdiff_t k) {
+    __m128d part = _mm256_castpd256_pd128(a);
+    if (k == 4) {
+        _mm256_storeu_pd(p, a);
+        return;
+    }
+    if (k & 2) {
+        _mm_storeu_pd(p, part);
+        part = _mm256_extractf128_pd(a, 1);
+        p += 2;
+    }
+    if (k & 1) _mm_store_sd(p, part);
+}
 
 static inline f32v f32_add(f32v a, f32v b) { return _mm256_add_ps(a, b); }
 static inline f64v f64_add(f64v a, f64v b) { return _mm256_add_pd(a, b); }
