@@ -5,16 +5,19 @@
 #include <math.h>
 #include <string.h>
 
+/* For functions that are told constants: what these leave of them is all that a loop should hold. */
+#define FX_INLINE inline __attribute__((always_inline))
+
 #include FX_SIMD
 #include "polynomials.h"
+#include "simd_bundle.h"
 
 #ifdef FX_UNFUSED
 #define FUSED 0
 #else
 #define FUSED 1
 #endif
-/* For functions that are told constants: what these leave of them is all that a loop should hold. */
-#define FX_INLINE inline __attribute__((always_inline))
+
 #define CONCATENATE_(a, b) a##b
 #define CONCATENATE(a, b) CONCATENATE_(a, b)
 #define STRING_(a) #a
@@ -22,13 +25,23 @@
 
 /* double goes first: the floats' sums and per-row figures use its functions. */
 #define REAL double
+#define C(value, value_f32) value
+#define TYPE(name) f64_##name
+#define BUNDLED(name) f64b_##name
+#define V f64b
+#define M f64b_mask
+#define OP(name) f64b_##name
+#include "exp_body.h"
+#undef V
+#undef M
+#undef OP
 #define V f64v
 #define M f64m
 #define SUM f64s
 #define LANES F64_LANES
 #define OP(name) f64_##name
 #define KERNEL(name) f64k_##name
-#define C(value, value_f32) value
+#include "exp_body.h"
 #include "kernels_body.h"
 #include "kernels_sigmoid.h"
 #include "kernels_probability.h"
@@ -39,16 +52,28 @@
 #undef LANES
 #undef OP
 #undef KERNEL
+#undef BUNDLED
+#undef TYPE
 #undef C
 
 #define REAL float
+#define C(value, value_f32) value_f32
+#define TYPE(name) f32_##name
+#define BUNDLED(name) f32b_##name
+#define V f32b
+#define M f32b_mask
+#define OP(name) f32b_##name
+#include "exp_body.h"
+#undef V
+#undef M
+#undef OP
 #define V f32v
 #define M f32m
 #define SUM f32s
 #define LANES F32_LANES
 #define OP(name) f32_##name
 #define KERNEL(name) f32k_##name
-#define C(value, value_f32) value_f32
+#include "exp_body.h"
 #include "kernels_body.h"
 #include "kernels_sigmoid.h"
 #include "kernels_probability.h"

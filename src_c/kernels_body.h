@@ -1,125 +1,5 @@
 /* The kernels, once, for REAL = double and REAL = float, over the operations of one simd_*.h. */
 
-/* Scores at least FAR from zero are at most a factor two from their row's maximum if they still count:
-   beyond 2^-BIAS times the smallest number an exponential is dropped, 110 (752) below the maximum. */
-#define FAR C(2048.0, 256.0f)
-#define REACH C(752.0, 110.0f)
-/* Exponentials are stored 2^BIAS times too large, so that whatever is a normal number as a probability
-   is one here. */
-#define BIAS C(64.0, 32.0f)
-#define TWO_TO_BIAS C(0x1p64, 0x1p32f)
-#define TWO_TO_MINUS_BIAS C(0x1p-64, 0x1p-32f)
-/* Where the maximum lies here, exponentials are stored as they are: none overflows, and what underflows is no normal
-   number as a probability either. */
-#define PLAIN_FROM C(1.0, 1.0f)
-#define PLAIN_TO C(400.0, 40.0f)
-#define F64_LOG_SMALLEST_NORMAL -0x1.6232bdd7abcd2p+9
-#define LOG_SMALLEST_NORMAL C(F64_LOG_SMALLEST_NORMAL, -0x1.5d589ep+6f)
-#define SMALLEST_NORMAL C(0x1p-1022, 0x1p-126f)
-/* Adding and subtracting 1.5 * 2^(mantissa bits) rounds to an integer. */
-#define ROUND_TO_INTEGER C(0x1.8p52, 0x1.8p23f)
-
-/* ---- exp and log1p -------------------------------------------------------------------------------- */
-
-/* c[0] + c[1] x + ... */
-static inline V OP(polynomial)(V x, const REAL *c, size_t size) {
-    ptrdiff_t last = (ptrdiff_t)(size / sizeof *c) - 1;
-    V p = OP(set)(c[last]);
-    for (ptrdiff_t i = last - 1; i >= 0; --i) p = OP(fma)(p, x, OP(set)(c[i]));
-    return p;
-}
-
-/* (e^r - 1 - r) / r^2 for |r| <= ln(2) / 2. */
-static inline V OP(exp_tail)(V r) { return OP(polynomial)(r, OP(exp_coefficients), sizeof OP(exp_coefficients)); }
-
-/* rint(t log2 e) */
-static inline V OP(power_of_two)(V t) {
-    return OP(sub)(OP(fma)(t, OP(set)(C(F64_LOG2E, F32_LOG2E)), OP(set)(ROUND_TO_INTEGER)), OP(set)(ROUND_TO_INTEGER));
-}
-
-/* a + b, and what that rounds off (Knuth). */
-static inline V OP(two_sum)(V a, V b, V *rest) {
-    V sum = OP(add)(a, b), rounded = OP(sub)(sum, a);
-    *rest = OP(add)(OP(sub)(a, OP(sub)(sum, rounded)), OP(sub)(b, rounded));
-    return sum;
-}
-
-/* 2^-n e^(t + low) for n = power_of_two(t), low small and counted if `paired`. Floats with a fused multiply-add may take a
-   short way (0.87 ulp; without one it would be 1.14) if `brief`. Otherwise what is lost in rounding 1 + r is added to the
-   tail (0.69 ulp), and what the last addition loses is given to `rest`. */
-static inline V OP(exp_mantissa_pair)(V t, V low, int paired, V n, int brief, V *rest) {
-    V one = OP(set)(1), ln2_low = OP(set)(C(F64_LN2_LOW, F32_LN2_LOW));
-    V high = OP(fnma)(n, OP(set)(C(F64_LN2_HIGH, F32_LN2_HIGH)), t);
-    V r = paired ? OP(add)(high, OP(fnma)(n, ln2_low, low)) : OP(fnma)(n, ln2_low, high);
-    V tail = OP(exp_tail)(r);
-    *rest = OP(set)(0);
-    if (sizeof(REAL) == sizeof(float) && FUSED && brief) return OP(fma)(OP(fma)(tail, r, one), r, one);
-    V head = OP(add)(one, high);
-    V lost = OP(fnma)(n, ln2_low, OP(add)(OP(sub)(one, head), high));
-    if (paired) lost = OP(add)(lost, low);
-    tail = OP(fma)(tail, OP(mul)(r, r), lost);
-    V value = OP(add)(head, tail);
-    *rest = OP(add)(OP(sub)(head, value), tail);
-    return value;
-}
-
-static inline V OP(exp_mantissa)(V t, V n, int brief, V *rest) {
-    return OP(exp_mantissa_pair)(t, OP(set)(0), 0, n, brief, rest);
-}
-
-/* e^(t + low) for t <= 0 and a small low, counted if `paired`: flushed to zero below the smallest normal number, and what it
-   rounds off (nothing where that is too small for a normal number). */
-static inline V OP(exp_nonpositive_pair)(V t, V low, int paired, V *rest) {
-    V n = OP(power_of_two)(t);
-    V value = OP(scale2)(OP(exp_mantissa_pair)(t, low, paired, n, 0, rest), n);
-    *rest = OP(keep)(OP(lt)(OP(set)(C(-600, -60)), t), OP(scale2)(*rest, n));
-    return OP(keep)(OP(not_lt)(t, OP(set)(LOG_SMALLEST_NORMAL)), value);
-}
-
-static inline V OP(exp_nonpositive)(V t, V *rest) { return OP(exp_nonpositive_pair)(t, OP(set)(0), 0, rest); }
-
-/* The same to some seven digits more, with the square of the reduced argument as a sum of two; in `less` and its rest that
-   less 1, relatively exact for n = 0. */
-static inline V OP(exp_mantissa_long)(V t, V low, V n, V *rest, V *less, V *less_rest) {
-    V one = OP(set)(1), half = OP(set)(0.5), r_rest, lost;
-    V high = OP(fnma)(n, OP(set)(C(F64_LN2_HIGH, F32_LN2_HIGH)), t);
-    V r = OP(two_sum)(high, OP(fnma)(n, OP(set)(C(F64_LN2_LOW, F32_LN2_LOW)), low), &r_rest);
-    /* (e^r - 1 - r - r^2 / 2) / r^2 */
-    V series = OP(polynomial)(r, OP(exp_coefficients) + 1, sizeof OP(exp_coefficients) - sizeof(REAL));
-    series = OP(fma)(series, r, OP(set)(OP(exp_coefficients)[0] - C(0.5, 0.5f)));
-    V square = OP(mul)(r, r), cubic = OP(mul)(square, series);
-    V square_rest = OP(fma)(OP(add)(r, r), r_rest, OP(sub)(OP(set)(0), OP(remainder)(square, r, r)));
-    V two = OP(two_sum)(r, OP(mul)(half, square), &lost);
-    V small = OP(add)(lost, OP(add)(r_rest, OP(fma)(half, square_rest, cubic)));
-    *less = OP(two_sum)(two, small, less_rest);
-    V sum = OP(two_sum)(one, *less, rest);
-    *rest = OP(add)(*rest, *less_rest);
-    return sum;
-}
-
-/* log(2^k (1 + f)) + c for f in [-1/4, 1/2], c small, and in `rest` what the sum rounds off: the logarithm's
-   series in s = f / (2 + f), arranged as in fdlibm so that the rounding of s hardly counts. */
-static inline V OP(log_reduced)(V f, V k, V c, V *rest) {
-    V half_square = OP(mul)(OP(mul)(f, OP(set)(0.5)), f);
-    V s = OP(div)(f, OP(add)(OP(set)(2), f));
-    V z = OP(mul)(s, s);
-    V p = OP(polynomial)(z, OP(log_coefficients), sizeof OP(log_coefficients));
-    V tail = OP(fma)(s, OP(fma)(z, p, half_square), OP(fma)(k, OP(set)(C(F64_LN2_LOW, F32_LN2_LOW)), c));
-    V less = OP(sub)(half_square, tail);
-    V part = OP(sub)(f, less);
-    V high = OP(mul)(k, OP(set)(C(F64_LN2_HIGH, F32_LN2_HIGH)));
-    V value = OP(add)(high, part);
-    *rest = OP(add)(OP(add)(OP(sub)(high, value), part), OP(sub)(OP(sub)(f, part), less));
-    return value;
-}
-
-/* log(1 + t) for t in [0, 1], and what that rounds off. */
-static inline V OP(log1p_unit)(V t, V *rest) {
-    M big = OP(lt)(OP(set)(0.5), t);
-    V halved = OP(mul)(OP(sub)(t, OP(set)(1)), OP(set)(0.5));
-    return OP(log_reduced)(OP(select)(big, halved, t), OP(keep)(big, OP(set)(1)), OP(set)(0), rest);
-}
-
 /* ---- sums that end in double ----------------------------------------------------------------------- */
 
 #ifndef FX_SUM_OF_DOUBLES
@@ -228,62 +108,6 @@ static inline void f32_to_doubles(f32v a, double *p, ptrdiff_t k) {
 
 /* ---- exponentials of a row ------------------------------------------------------------------------- */
 
-/* What all scores of a row have in common (one row in all lanes, or a row a lane). */
-typedef struct {
-    V max, max_low, origin, origin_low, shift, floor;
-} OP(reference);
-
-static inline OP(reference) OP(refer_to)(V max, V max_low) {
-    OP(reference) to;
-    M near = OP(lt)(OP(abs)(max), OP(set)(FAR));
-    to.max = max;
-    to.max_low = max_low;
-    to.origin = OP(select)(near, OP(set)(0), max);
-    to.origin_low = OP(select)(near, OP(set)(0), max_low);
-    to.shift = OP(sub)(OP(power_of_two)(OP(sub)(max, to.origin)), OP(set)(BIAS));
-    to.floor = OP(sub)(max, OP(set)(REACH));
-    return to;
-}
-
-/* The same for a maximum from PLAIN_FROM to PLAIN_TO, which needs no shift. */
-static inline OP(reference) OP(refer_plainly)(V max, V max_low) {
-    V zero = OP(set)(0), floor = OP(max)(OP(sub)(max, OP(set)(REACH)), OP(set)(LOG_SMALLEST_NORMAL));
-    OP(reference) to = {max, max_low, zero, zero, zero, floor};
-    return to;
-}
-
-/* How a row is gone through; constants wherever it is used. */
-typedef struct {
-    int plain;  /* see refer_plainly */
-    int paired; /* scores are sums of two */
-    int apart;  /* exponentials equal to the top one are left out of the sum, and counted */
-    int marked; /* exponentials of -inf are stored as -1 */
-    int brief;  /* exponentials are no more exact than a result in the type needs */
-} OP(mode);
-
-/* The exponential, 0 below the floor, and in `rest` what it rounds off unless it is brief. */
-static FX_INLINE V OP(exp_relative)(V x, V low, const OP(reference) *to, OP(mode) mode, V *rest) {
-    V t = mode.plain ? x : OP(sub)(x, to->origin);
-    if (mode.paired && !mode.plain) {
-        /* Far from zero the lower parts may be larger than the difference of the upper ones, which is a multiple of
-           their last place: then this sum is exact as well. */
-        V less = OP(sub)(low, to->origin_low), sum = OP(add)(t, less);
-        low = OP(sub)(less, OP(sub)(sum, t));
-        t = sum;
-    }
-    V n = OP(power_of_two)(t);
-    V power = mode.plain ? n : OP(sub)(n, to->shift);
-    V mantissa, less, less_rest;
-    if (sizeof(REAL) == sizeof(float) || mode.brief)
-        mantissa = OP(exp_mantissa_pair)(t, low, mode.paired, n, mode.brief, rest);
-    else
-        mantissa = OP(exp_mantissa_long)(t, mode.paired ? low : OP(set)(0), n, rest, &less, &less_rest);
-    V value = OP(scale2)(mantissa, power);
-    M counts = OP(not_lt)(x, to->floor);
-    if (sizeof(REAL) == sizeof(double) || !mode.brief) *rest = OP(keep)(counts, OP(scale2)(*rest, power));
-    return OP(keep)(counts, value);
-}
-
 /* max - x - low, `low` relative to that of the maximum and counted if `paired`; and what it rounds off (of floats if `paired`). */
 static inline V OP(below)(V max, V x, V low, int paired, V *rest) {
     if (!paired) return OP(difference)(max, x, rest);
@@ -349,11 +173,9 @@ typedef struct {
     SUM margins;
 } OP(tally);
 
-/* Exponentials of k scores: stored, and added to the sum. */
-static FX_INLINE SUM OP(expsum_step)(SUM sum, const REAL *x, const REAL *low, REAL *e, ptrdiff_t k,
-                                     const OP(reference) *to, V top, OP(mode) mode, OP(tally) *tally) {
-    V score = OP(load_some)(x, k, -INFINITY), score_low = mode.paired ? OP(load_some)(low, k, 0) : OP(set)(0);
-    V rest, value = OP(exp_relative)(score, score_low, to, mode, &rest);
+/* The exponentials of k scores are stored, and added to the sum. */
+static FX_INLINE SUM OP(count_in)(SUM sum, V score, V score_low, V value, V rest, REAL *e, ptrdiff_t k,
+                                  const OP(reference) *to, V top, fx_mode mode, OP(tally) *tally) {
     if (mode.marked) {
         M present = OP(ne)(score, OP(set)(-INFINITY));
         tally->present += OP(count)(present);
@@ -361,13 +183,18 @@ static FX_INLINE SUM OP(expsum_step)(SUM sum, const REAL *x, const REAL *low, RE
         below = OP(keep)(present, below);
         tally->margins = OP(sum_add_both)(tally->margins, below, OP(keep)(present, lost), !mode.paired);
     }
-    if (e) {
-        OP(store_some)(e, mode.marked ? OP(mark_masked)(score, value) : value, k);
-    }
+    if (e) OP(store_some)(e, mode.marked ? OP(mark_masked)(score, value) : value, k);
     if (!mode.apart) return OP(sum_add_both)(sum, value, rest, mode.brief);
     M other = OP(ne)(value, top);
     tally->others += OP(count)(other);
     return OP(sum_add_both)(sum, OP(keep)(other, value), OP(keep)(other, rest), mode.brief);
+}
+
+static FX_INLINE SUM OP(expsum_step)(SUM sum, const REAL *x, const REAL *low, REAL *e, ptrdiff_t k,
+                                     const OP(reference) *to, V top, fx_mode mode, OP(tally) *tally) {
+    V score = OP(load_some)(x, k, -INFINITY), score_low = mode.paired ? OP(load_some)(low, k, 0) : OP(set)(0);
+    V rest, value = OP(exp_relative)(score, score_low, to, mode, &rest);
+    return OP(count_in)(sum, score, score_low, value, rest, e, k, to, top, mode, tally);
 }
 
 typedef struct {
@@ -377,23 +204,46 @@ typedef struct {
     ptrdiff_t ahead, e_ahead; /* bytes to the next row */
 } OP(row);
 
-static FX_INLINE void KERNEL(expsum_row)(const OP(row) *at, const OP(reference) *to, V top, OP(mode) mode,
+static FX_INLINE BUNDLED(reference) OP(refer_all)(const OP(reference) *to) {
+    BUNDLED(reference)
+    all = {BUNDLED(all)(to->max),        BUNDLED(all)(to->max_low), BUNDLED(all)(to->origin),
+           BUNDLED(all)(to->origin_low), BUNDLED(all)(to->shift),   BUNDLED(all)(to->floor)};
+    return all;
+}
+
+/* Ask for memory that so many vectors will come from or go to. */
+static FX_INLINE void KERNEL(fetch)(const char *p, int written, int vectors) {
+    for (int line = 0; line < vectors * (int)sizeof(V); line += 64) {
+        if (written)
+            __builtin_prefetch(p + line, 1);
+        else
+            __builtin_prefetch(p + line, 0);
+    }
+}
+
+static FX_INLINE void KERNEL(expsum_row)(const OP(row) *at, const OP(reference) *to, V top, fx_mode mode,
                                          const fx_rows *out, ptrdiff_t row) {
     const REAL *x = at->x;
     REAL *e = at->e;
     SUM sum = OP(sum_zero)();
     OP(tally) tally = {0, 0, OP(sum_zero)()};
-    ptrdiff_t i = 0, vectors = 0, n = at->n;
-    for (; i + LANES <= n; i += LANES, ++vectors) {
-        /* The next row comes from memory while this one is computed: half again as fast on two threads. */
-        if (!mode.paired) __builtin_prefetch((const char *)(x + i) + at->ahead, 0);
-        if (e) __builtin_prefetch((const char *)(e + i) + at->e_ahead, 1);
+    ptrdiff_t i = 0, n = at->n;
+    if (!mode.paired) {
+        BUNDLED(reference) all = OP(refer_all)(to);
+        for (; i + BUNDLE * LANES <= n; i += BUNDLE * LANES) {
+            KERNEL(fetch)((const char *)(x + i) + at->ahead, 0, BUNDLE);
+            if (e) KERNEL(fetch)((const char *)(e + i) + at->e_ahead, 1, BUNDLE);
+            BUNDLED(vector) score = BUNDLED(load)(x + i, LANES), zero = BUNDLED(set)(0), rest;
+            BUNDLED(vector) value = BUNDLED(exp_relative)(score, zero, &all, mode, &rest);
+            for (int u = 0; u < BUNDLE; ++u)
+                sum = OP(count_in)(sum, score.at[u], zero.at[u], value.at[u], rest.at[u], e ? e + i + u * LANES : NULL,
+                                   LANES, to, top, mode, &tally);
+        }
+    }
+    for (; i + LANES <= n; i += LANES)
         sum = OP(expsum_step)(sum, x + i, at->low + i, e ? e + i : NULL, LANES, to, top, mode, &tally);
-    }
-    if (i < n) {
-        sum = OP(expsum_step)(sum, x + i, at->low + i, e ? e + i : NULL, n - i, to, top, mode, &tally);
-        ++vectors;
-    }
+    if (i < n) sum = OP(expsum_step)(sum, x + i, at->low + i, e ? e + i : NULL, n - i, to, top, mode, &tally);
+    ptrdiff_t vectors = (n + LANES - 1) / LANES;
     out->ties[row] = mode.apart ? (double)(vectors * LANES - tally.others) : 1.0;
     if (mode.marked) {
         out->margins[row] = OP(sum_total)(tally.margins, &out->margins_rest[row]);
@@ -422,7 +272,7 @@ static void KERNEL(sum_apart)(const REAL *e, ptrdiff_t n, V top, const fx_rows *
    afterwards, which is a tenth faster, unless what remains is so small that the sum's rounding would show. */
 static FX_INLINE void KERNEL(expsum_top)(const OP(row) *at, const OP(reference) *to, int plain, int paired, int marked,
                                          int brief, const fx_rows *out, ptrdiff_t row) {
-    OP(mode) whole = {plain, paired, 0, marked, brief}, apart = {plain, paired, 1, marked, brief};
+    fx_mode whole = {plain, paired, 0, marked, brief}, apart = {plain, paired, 1, marked, brief};
     V rest, top = OP(exp_relative)(to->max, to->max_low, to, whole, &rest);
     if (sizeof(REAL) == sizeof(float)) {
         KERNEL(expsum_row)(at, to, top, whole, out, row);
@@ -467,7 +317,7 @@ static void KERNEL(rows_put)(REAL *out, ptrdiff_t stride, ptrdiff_t rows, const 
 /* ---- few classes: rows in lanes --------------------------------------------------------------------- */
 
 /* How many bytes ahead of a row the memory is asked for, where rows are shorter than that: measured. */
-#define AHEAD 8192
+#define ROWS_AHEAD 8192
 
 static inline void KERNEL(few_load)(const REAL *x, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t n, V *column) {
     ptrdiff_t j = 0;
@@ -476,7 +326,7 @@ static inline void KERNEL(few_load)(const REAL *x, ptrdiff_t stride, ptrdiff_t r
         V tile[LANES];
         for (int i = 0; i < LANES; ++i) {
             tile[i] = i < rows ? OP(load_part)(x + i * stride + j, k, 0) : OP(set)(0);
-            __builtin_prefetch((const char *)(x + i * stride + j) + AHEAD, 0);
+            __builtin_prefetch((const char *)(x + i * stride + j) + ROWS_AHEAD, 0);
         }
         OP(transpose)(tile);
         for (int i = 0; i < LANES; ++i) column[j + i] = tile[i];
@@ -491,8 +341,24 @@ static inline void KERNEL(few_store)(V *column, ptrdiff_t rows, ptrdiff_t n, REA
         for (int i = 0; i < LANES; ++i)
             if (i < rows) {
                 OP(store_part)(out + i * stride + j, column[j + i], k);
-                __builtin_prefetch((const char *)(out + i * stride + j) + AHEAD, 1);
+                __builtin_prefetch((const char *)(out + i * stride + j) + ROWS_AHEAD, 1);
             }
+    }
+}
+
+/* Sums of a row a lane, those of the first `rows` lanes, and what they round off: nothing of floats. */
+static FX_INLINE void KERNEL(sums_to)(SUM sum, double *value, double *rest, ptrdiff_t rows) {
+    double values[LANES], rests[LANES];
+    if (rows == LANES) {
+        memset(rest, 0, sizeof rests);
+        OP(sum_store)(sum, value, rest);
+        return;
+    }
+    memset(rests, 0, sizeof rests);
+    OP(sum_store)(sum, values, rests);
+    for (ptrdiff_t i = 0; i < rows; ++i) {
+        value[i] = values[i];
+        rest[i] = rests[i];
     }
 }
 
@@ -508,38 +374,40 @@ static FX_INLINE void KERNEL(expsum_group)(const REAL *x, const REAL *low, int p
         KERNEL(few_load)(low, stride, rows, n, lows);
         max_low = OP(of_doubles)(out->max_low + first, rows);
     }
-    OP(mode) mode = {0, paired, 1, marked, brief};
+    fx_mode mode = {0, paired, 1, marked, brief};
     OP(reference) to = OP(refer_to)(max, max_low);
+    BUNDLED(reference) all = OP(refer_all)(&to);
     SUM sum = OP(sum_zero)(), margin = OP(sum_zero)();
     V zero = OP(set)(0), one = OP(set)(1), different = zero, present = zero;
-    for (ptrdiff_t j = 0; j < n; ++j) {
-        V score = column[j], score_low = paired ? lows[j] : zero, rest;
-        V value = OP(exp_relative)(score, score_low, &to, mode, &rest);
-        M other = OP(ne)(score, max);
-        if (paired) other = OP(ne)(OP(sub)(max, score), OP(sub)(score_low, max_low));
-        different = OP(add)(different, OP(keep)(other, one));
-        sum = OP(sum_add_both)(sum, OP(keep)(other, value), OP(keep)(other, rest), brief);
-        if (marked) {
-            M unmasked = OP(ne)(score, OP(set)(-INFINITY));
-            present = OP(add)(present, OP(keep)(unmasked, one));
-            V lost, below = OP(below)(max, score, OP(sub)(score_low, max_low), paired, &lost);
-            margin = OP(sum_add_both)(margin, OP(keep)(unmasked, below), OP(keep)(unmasked, lost), !paired);
-            value = OP(mark_masked)(score, value);
+    for (ptrdiff_t j = 0; j < n; j += BUNDLE) {
+        BUNDLED(vector) score, low_of = BUNDLED(set)(0), rest, value;
+        /* Beyond the last column, which may as well be anything. */
+        for (int u = 0; u < BUNDLE; ++u) score.at[u] = column[j + u];
+        if (paired)
+            for (int u = 0; u < BUNDLE; ++u) low_of.at[u] = lows[j + u];
+        value = BUNDLED(exp_relative)(score, low_of, &all, mode, &rest);
+        for (int u = 0; u < BUNDLE && j + u < n; ++u) {
+            M other = OP(ne)(score.at[u], max);
+            if (paired) other = OP(ne)(OP(sub)(max, score.at[u]), OP(sub)(low_of.at[u], max_low));
+            different = OP(add)(different, OP(keep)(other, one));
+            sum = OP(sum_add_both)(sum, OP(keep)(other, value.at[u]), OP(keep)(other, rest.at[u]), brief);
+            if (marked) {
+                M unmasked = OP(ne)(score.at[u], OP(set)(-INFINITY));
+                present = OP(add)(present, OP(keep)(unmasked, one));
+                V lost, below = OP(below)(max, score.at[u], OP(sub)(low_of.at[u], max_low), paired, &lost);
+                margin = OP(sum_add_both)(margin, OP(keep)(unmasked, below), OP(keep)(unmasked, lost), !paired);
+                value.at[u] = OP(mark_masked)(score.at[u], value.at[u]);
+            }
+            if (e) OP(store)(e + (j + u) * LANES, value.at[u]);
         }
-        if (e) OP(store)(e + j * LANES, value);
     }
-    double sums[LANES], rests[LANES] = {0};
     OP(to_doubles)(max, out->max + first, rows);
     OP(to_doubles)(OP(sub)(OP(set)((REAL)n), different), out->ties + first, rows);
     OP(to_doubles)(to.shift, out->stored + first, rows);
-    OP(sum_store)(sum, sums, rests);
-    memcpy(out->others + first, sums, (size_t)rows * sizeof *sums);
-    memcpy(out->rest + first, rests, (size_t)rows * sizeof *rests);
+    KERNEL(sums_to)(sum, out->others + first, out->rest + first, rows);
     if (marked) {
         OP(to_doubles)(present, out->classes + first, rows);
-        OP(sum_store)(margin, sums, rests);
-        memcpy(out->margins + first, sums, (size_t)rows * sizeof *sums);
-        memcpy(out->margins_rest + first, rests, (size_t)rows * sizeof *rests);
+        KERNEL(sums_to)(margin, out->margins + first, out->margins_rest + first, rows);
     }
     if (OP(count)(OP(lt)(OP(abs)(max), OP(set)(INFINITY))) == LANES) return;
     for (ptrdiff_t i = first; i < first + rows; ++i)
@@ -594,7 +462,7 @@ static inline void KERNEL(finish_rows)(ptrdiff_t rows, int brief, const fx_rows 
 
 static inline ptrdiff_t KERNEL(ahead)(ptrdiff_t stride) {
     ptrdiff_t bytes = stride * (ptrdiff_t)sizeof(REAL);
-    return bytes > AHEAD ? bytes : AHEAD;
+    return bytes > ROWS_AHEAD ? bytes : ROWS_AHEAD;
 }
 
 static FX_INLINE void KERNEL(expsum)(const REAL *x, const REAL *low, int paired, int brief, ptrdiff_t stride,

@@ -192,99 +192,122 @@ static inline f32_wide_logistic f32_wide_logistic_of(f32_wide size, int exactly)
 
 /* ---- sigmoid ----------------------------------------------------------------------------------------- */
 
-/* expit(x), expit(-x), the smaller and the larger of the two, and e = exp(-|x|). */
-typedef struct {
-    V e, p, q, small, large;
-    V e_rest; /* what e rounds off */
-} OP(logistic);
-
-static inline OP(logistic) OP(logistic_of)(V x) {
-    OP(logistic) at;
-    V one = OP(set)(1);
-    at.e = OP(exp_nonpositive)(OP(sub)(OP(set)(0), OP(abs)(x)), &at.e_rest);
-    at.large = OP(div)(one, OP(add)(one, at.e));
-    at.small = OP(div)(at.e, OP(add)(one, at.e));
-    M negative = OP(lt)(x, OP(set)(0));
-    at.p = OP(select)(negative, at.small, at.large);
-    at.q = OP(select)(negative, at.large, at.small);
-    return at;
-}
-
 static void KERNEL(expit)(const REAL *x, REAL *out, ptrdiff_t n) {
-    for (ptrdiff_t i = 0; i < n; i += LANES) {
+    ptrdiff_t i = 0;
+    for (; i + BUNDLE * LANES <= n; i += BUNDLE * LANES) {
+        BUNDLED(logistic) at = BUNDLED(logistic_of)(BUNDLED(load)(x + i, LANES));
+        for (int u = 0; u < BUNDLE; ++u) OP(store)(out + i + u * LANES, at.p.at[u]);
+    }
+    for (; i < n; i += LANES) {
         ptrdiff_t k = n - i < LANES ? n - i : LANES;
-        V score = k == LANES ? OP(load)(x + i) : OP(load_part)(x + i, k, 0);
-        OP(store_part)(out + i, OP(logistic_of)(score).p, k);
+        OP(store_part)(out + i, OP(logistic_of)(OP(load_some)(x + i, k, 0)).p, k);
     }
 }
 
 static void KERNEL(log_expit)(const REAL *x, REAL *out, ptrdiff_t n) {
-    V zero = OP(set)(0);
-    for (ptrdiff_t i = 0; i < n; i += LANES) {
+    ptrdiff_t i = 0;
+    for (; i + BUNDLE * LANES <= n; i += BUNDLE * LANES) {
+        BUNDLED(vector) value = BUNDLED(log_logistic)(BUNDLED(load)(x + i, LANES));
+        for (int u = 0; u < BUNDLE; ++u) OP(store)(out + i + u * LANES, value.at[u]);
+    }
+    for (; i < n; i += LANES) {
         ptrdiff_t k = n - i < LANES ? n - i : LANES;
-        V score = k == LANES ? OP(load)(x + i) : OP(load_part)(x + i, k, 0);
-        V rest, e = OP(exp_nonpositive)(OP(sub)(zero, OP(abs)(score)), &rest);
-        V below = OP(keep)(OP(lt)(score, zero), score);
-        OP(store_part)(out + i, OP(sub)(below, OP(log1p_unit)(e, &rest)), k);
+        OP(store_part)(out + i, OP(log_logistic)(OP(load_some)(x + i, k, 0)), k);
     }
 }
 
 /* The computation of a vector is so long that the processor does not look ahead to the next page by itself: a fifth of
    the time. In bytes. */
 #define AHEAD 4096
-static inline void KERNEL(prefetch)(const REAL *x, const REAL *y, const REAL *grad) {
-    __builtin_prefetch((const char *)x + AHEAD, 0);
-    __builtin_prefetch((const char *)y + AHEAD, 0);
-    if (grad) __builtin_prefetch((const char *)grad + AHEAD, 1);
-}
 
 /* Cross-entropy without factors or smoothing: the loss (1 - y) softplus(x) + y softplus(-x), the gradient
    (1 - y) p - y q, the curvature p q, each times the element's weight if there are weights, gradient and curvature times
-   the scale (which is not rounded to a float before it has met the weight). Returns the sum of the losses; adds to
-   *refused the targets outside [0, 1]. */
-static inline double KERNEL(plain_terms)(const REAL *x, const REAL *y, ptrdiff_t n, const fx_sigmoid *options,
-                                         const REAL *weight, REAL *loss, REAL *grad, REAL *hess, ptrdiff_t *refused) {
-    V zero = OP(set)(0), one = OP(set)(1);
-    V scale = OP(set)((REAL)options->scale);
-    V scale_rest = OP(set)((REAL)(options->scale - (double)(REAL)options->scale));
-    V least = OP(set)(SMALLEST_NORMAL);
-    SUM sum = OP(sum_zero)();
-    ptrdiff_t outside = 0;
-    REAL ones[LANES];
-    OP(store)(ones, one);
-    for (ptrdiff_t i = 0; i < n; i += LANES) {
-        ptrdiff_t k = n - i < LANES ? n - i : LANES;
-        KERNEL(prefetch)(x + i, y + i, grad ? grad + i : NULL);
-        V score = k == LANES ? OP(load)(x + i) : OP(load_part)(x + i, k, 0);
-        V target = k == LANES ? OP(load)(y + i) : OP(load_part)(y + i, k, 0);
-        /* What is not an element has no weight. */
-        V w = k == LANES && !weight ? one : OP(load_part)(weight ? weight + i : ones, k, 0);
-        V factor = weight ? OP(fma)(w, scale, OP(mul)(w, scale_rest)) : scale;
+   the scale (which is not rounded to a float before it has met the weight). Any result may be NULL. */
+typedef struct {
+    const REAL *x, *y, *weight;
+    REAL *loss, *grad, *hess;
+    V scale, scale_rest;
+} OP(plain);
+
+/* Of k elements from the i-th, given the logistic function of their scores and log(1 + e^-|x|): adds the losses to the
+   sum, and to *outside the targets outside [0, 1]. */
+static FX_INLINE SUM OP(plain_terms)(SUM sum, const OP(plain) *of, ptrdiff_t i, ptrdiff_t k, V score, OP(logistic) at,
+                                     V log_term, ptrdiff_t *outside) {
+    V zero = OP(set)(0), one = OP(set)(1), least = OP(set)(SMALLEST_NORMAL);
+    V target = OP(load_some)(of->y + i, k, 0), factor = of->scale, w = one;
+    if (of->weight) {
+        w = OP(load_some)(of->weight + i, k, 0);
+        factor = OP(fma)(w, of->scale, OP(mul)(w, of->scale_rest));
+    }
+    *outside += LANES - OP(count)(OP(ge)(target, zero)) + OP(count)(OP(lt)(one, target));
+    V a = OP(sub)(one, target), b = target;
+    V slope = OP(select)(OP(lt)(zero, score), a, b);
+    V linear = OP(keep)(OP(ne)(slope, zero), OP(mul)(slope, OP(abs)(score)));
+    V value = OP(add)(linear, log_term), g = zero, h = zero;
+    if (of->grad) {
+        g = OP(mul)(OP(sub)(OP(mul)(a, at.p), OP(mul)(b, at.q)), factor);
+        g = OP(keep)(OP(not_lt)(OP(abs)(g), least), g);
+    }
+    if (of->hess) {
+        /* p (1 - p) = s - s^2 suffers less from the error of s than the product. */
+        h = OP(mul)(OP(fnma)(at.small, at.small, at.small), factor);
+        h = OP(keep)(OP(not_lt)(h, least), h);
+    }
+    if (of->weight) {
         M counts = OP(ne)(w, zero);
-        outside += LANES - OP(count)(OP(ge)(target, zero)) + OP(count)(OP(lt)(one, target));
-        V a = OP(sub)(one, target), b = target;
+        value = OP(keep)(counts, OP(mul)(value, w));
+        g = OP(keep)(counts, g);
+        h = OP(keep)(counts, h);
+    }
+    if (of->loss) OP(store_some)(of->loss + i, value, k);
+    if (of->grad) OP(store_some)(of->grad + i, g, k);
+    if (of->hess) OP(store_some)(of->hess + i, h, k);
+    /* What is not an element does not count. */
+    if (k < LANES) {
+        REAL part[LANES];
+        OP(store)(part, value);
+        value = OP(load_part)(part, k, 0);
+    }
+    return OP(sum_add)(sum, value);
+}
+
+/* Returns the sum of the losses; adds to *refused. */
+static FX_INLINE double KERNEL(plain_loss)(const OP(plain) *of, ptrdiff_t n, ptrdiff_t *refused) {
+    SUM sum = OP(sum_zero)();
+    ptrdiff_t outside = 0, i = 0;
+    for (; i + BUNDLE * LANES <= n; i += BUNDLE * LANES) {
+        KERNEL(fetch)((const char *)(of->x + i) + AHEAD, 0, BUNDLE);
+        KERNEL(fetch)((const char *)(of->y + i) + AHEAD, 0, BUNDLE);
+        if (of->grad) KERNEL(fetch)((const char *)(of->grad + i) + AHEAD, 1, BUNDLE);
+        BUNDLED(vector) score = BUNDLED(load)(of->x + i, LANES), rest;
+        BUNDLED(logistic) at = BUNDLED(logistic_of)(score);
+        BUNDLED(vector) log_term = BUNDLED(log1p_unit)(at.e, &rest);
+        for (int u = 0; u < BUNDLE; ++u) {
+            OP(logistic) one = {at.e.at[u], at.p.at[u], at.q.at[u], at.small.at[u], at.large.at[u], at.e_rest.at[u]};
+            sum = OP(plain_terms)(sum, of, i + u * LANES, LANES, score.at[u], one, log_term.at[u], &outside);
+        }
+    }
+    for (; i < n; i += LANES) {
+        ptrdiff_t k = n - i < LANES ? n - i : LANES;
+        V score = OP(load_some)(of->x + i, k, 0), rest;
         OP(logistic) at = OP(logistic_of)(score);
-        V log_rest, log_term = OP(log1p_unit)(at.e, &log_rest);
-        V slope = OP(select)(OP(lt)(zero, score), a, b);
-        V linear = OP(keep)(OP(ne)(slope, zero), OP(mul)(slope, OP(abs)(score)));
-        V value = OP(keep)(counts, OP(mul)(OP(add)(linear, log_term), w));
-        sum = OP(sum_add)(sum, value);
-        if (loss) OP(store_part)(loss + i, value, k);
-        if (grad) {
-            V g = OP(mul)(OP(sub)(OP(mul)(a, at.p), OP(mul)(b, at.q)), factor);
-            g = OP(keep)(OP(not_lt)(OP(abs)(g), least), g);
-            OP(store_part)(grad + i, OP(keep)(counts, g), k);
-        }
-        if (hess) {
-            /* p (1 - p) = s - s^2 suffers less from the error of s than the product. */
-            V h = OP(mul)(OP(fnma)(at.small, at.small, at.small), factor);
-            h = OP(keep)(OP(not_lt)(h, least), h);
-            OP(store_part)(hess + i, OP(keep)(counts, h), k);
-        }
+        sum = OP(plain_terms)(sum, of, i, k, score, at, OP(log1p_unit)(at.e, &rest), &outside);
     }
     *refused += outside;
     double rest;
     return OP(sum_total)(sum, &rest);
+}
+
+static double KERNEL(plain_sigmoid)(const REAL *x, const REAL *y, ptrdiff_t n, const fx_sigmoid *options,
+                                    const REAL *weight, REAL *loss, REAL *grad, REAL *hess, ptrdiff_t *refused) {
+    REAL scale = (REAL)options->scale;
+    OP(plain) of = {x, y, weight, loss, grad, hess, OP(set)(scale), OP(set)((REAL)(options->scale - (double)scale))};
+    if (weight || loss || hess) return KERNEL(plain_loss)(&of, n, refused);
+    /* Constants, for the loops of the calls that are made most. */
+    of.weight = of.loss = of.hess = NULL;
+    if (grad) return KERNEL(plain_loss)(&of, n, refused);
+    of.grad = NULL;
+    return KERNEL(plain_loss)(&of, n, refused);
 }
 
 /* ---- focal loss, and cross-entropy with factors ------------------------------------------------------ */
@@ -361,7 +384,9 @@ static inline double KERNEL(focal_terms)(const REAL *x, const REAL *y, ptrdiff_t
     ptrdiff_t outside = 0;
     for (ptrdiff_t i = 0; i < n; i += LANES) {
         ptrdiff_t k = n - i < LANES ? n - i : LANES;
-        KERNEL(prefetch)(x + i, y + i, grad ? grad + i : NULL);
+        KERNEL(fetch)((const char *)(x + i) + AHEAD, 0, 1);
+        KERNEL(fetch)((const char *)(y + i) + AHEAD, 0, 1);
+        if (grad) KERNEL(fetch)((const char *)(grad + i) + AHEAD, 1, 1);
         V score = k == LANES ? OP(load)(x + i) : OP(load_part)(x + i, k, 0);
         V target = k == LANES ? OP(load)(y + i) : OP(load_part)(y + i, k, 0);
         outside += LANES - OP(count)(OP(ge)(target, zero)) + OP(count)(OP(lt)(one, target));
@@ -433,7 +458,7 @@ static double KERNEL(sigmoid_loss)(const REAL *x, const REAL *y, ptrdiff_t n, co
     int factors =
         options->pos_weight != 1.0 || options->neg_weight != 1.0 || options->pos_weights || options->neg_weights;
     if (gamma == 0.0 && options->smoothing == 0.0 && !factors)
-        return KERNEL(plain_terms)(x, y, n, options, weight, loss, grad, hess, refused);
+        return KERNEL(plain_sigmoid)(x, y, n, options, weight, loss, grad, hess, refused);
     if (gamma <= FX_MOST_MULTIPLIED && gamma == rint(gamma))
         return KERNEL(focal_terms)(x, y, n, options, 1, weight, loss, grad, hess, refused);
     return KERNEL(focal_terms)(x, y, n, options, 0, weight, loss, grad, hess, refused);
