@@ -126,6 +126,80 @@ static void f64_check_log(const fx_f64_kernels *ours, const fx_f64_kernels *scal
     }
 }
 
+static void f64_check_any_beyond(const fx_f64_kernels *ours, const fx_f64_kernels *scalar) {
+    static const int64_t beyond[] = {-1, INT64_MIN, INT64_MAX, (int64_t)1 << 32, 1000};
+    static int64_t labels[LONGEST];
+    for (int i = 0; i < LENGTHS; ++i) {
+        ptrdiff_t n = length_of(i);
+        for (ptrdiff_t j = 0; j < n; ++j) labels[j] = pick(1000);
+        int wanted = (int)pick(2);
+        if (wanted) labels[pick(n)] = beyond[pick(5)];
+        must_equal("ours", n, ours->any_beyond(labels, n, 1000) != 0, wanted);
+        must_equal("scalar", n, scalar->any_beyond(labels, n, 1000) != 0, wanted);
+    }
+}
+
+/* What rows_expsum may say of `rows` rows. */
+static fx_rows draw_figures(ptrdiff_t rows) {
+    static double max[LONGEST], ties[LONGEST], others[LONGEST], rest[LONGEST], stored[LONGEST];
+    for (ptrdiff_t i = 0; i < rows; ++i) {
+        max[i] = (uniform() - 0.5) * 100.0;
+        ties[i] = pick(8) ? 1.0 : (double)(1 + pick(5));
+        others[i] = exp((uniform() - 0.8) * 50.0);
+        rest[i] = others[i] * (uniform() - 0.5) * 0x1p-53;
+        stored[i] = (ties[i] + others[i]) * exp((uniform() - 0.5) * 80.0);
+        if (pick(16) == 0) others[i] = rest[i] = 0.0;
+        if (pick(32) == 0) others[i] = NAN;
+    }
+    return (fx_rows){.max = max, .ties = ties, .others = others, .rest = rest, .stored = stored};
+}
+
+static void f64_check_rows_log_total(const fx_f64_kernels *ours, const fx_f64_kernels *scalar) {
+    static double rest[2][SIZE], got[SIZE], wanted[SIZE];
+    for (int i = 0; i < LENGTHS; ++i) {
+        ptrdiff_t n = length_of(i);
+        fx_rows of = draw_figures(n);
+        f64_clear(got, wanted);
+        f64_clear(rest[0], rest[1]);
+        ours->rows_log_total(n, &of, got, rest[0]);
+        scalar->rows_log_total(n, &of, wanted, rest[1]);
+        f64_compare_all("", n, got, wanted);
+        for (ptrdiff_t j = 0; j < SIZE; ++j)
+            if (isfinite(wanted[j])) f64_compare("rest", n, rest[0][j], rest[1][j], wanted[j]);
+    }
+}
+
+static void f64_check_hard_figures(const fx_f64_kernels *ours, const fx_f64_kernels *scalar) {
+    static double log_total[SIZE], rest[SIZE], weight[SIZE], mass[SIZE], score[SIZE], margin[SIZE], out[2][3][SIZE];
+    for (int i = 0; i < LENGTHS; ++i) {
+        ptrdiff_t n = length_of(i);
+        fx_rows of = draw_figures(n);
+        scalar->rows_log_total(n, &of, log_total, rest);
+        for (ptrdiff_t j = 0; j < n; ++j) {
+            weight[j] = pick(4) ? uniform() : 0.0;
+            mass[j] = uniform() * 2.0;
+            margin[j] = of.ties[j] > 1.0 || pick(3) == 0 ? 0.0 : -log(uniform()) * 10.0;
+            score[j] = of.max[j] - margin[j];
+        }
+        int weighted = (int)pick(2), massive = (int)pick(2), scored = (int)pick(2), graded = (int)pick(2);
+        for (int k = 0; k < 2; ++k) {
+            for (int part = 0; part < 3; ++part) f64_clear(out[k][part], out[k][part]);
+            fx_hard to = {weighted ? weight : NULL,
+                          massive ? mass : NULL,
+                          scored ? score : NULL,
+                          margin,
+                          0.125,
+                          out[k][0],
+                          graded ? out[k][1] : NULL,
+                          out[k][2]};
+            (k ? scalar : ours)->hard_figures(n, &of, log_total, rest, &to);
+        }
+        f64_compare_all("loss", n, out[0][0], out[1][0]);
+        f64_compare_all("factor", n, out[0][1], out[1][1]);
+        f64_compare_all("at_label", n, out[0][2], out[1][2]);
+    }
+}
+
 static void f64_check_sum(const fx_f64_kernels *ours, const fx_f64_kernels *scalar) {
     static double x[SIZE];
     for (int i = 0; i < LENGTHS; ++i) {

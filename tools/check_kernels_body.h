@@ -122,6 +122,38 @@ static void NAME(draw_exponentials)(ptrdiff_t n, const KERNELS *ours, const KERN
     NAME(run_expsum)(scalar, &NAME(wanted));
 }
 
+static void NAME(check_rows_pick)(const KERNELS *ours, const KERNELS *scalar) {
+    static double picked[2][ROWS + 1];
+    static ptrdiff_t label[ROWS];
+    for (int i = 0; i < LENGTHS; ++i) {
+        ptrdiff_t n = length_of(i);
+        NAME(draw_scores)(n);
+        const NAME(scores) *at = &NAME(at);
+        for (ptrdiff_t row = 0; row < at->rows; ++row) label[row] = pick(n + 1) - 1;
+        for (int k = 0; k < 2; ++k) {
+            picked[k][at->rows] = UNTOUCHED;
+            (k ? scalar : ours)->rows_pick(at->x + at->shift, at->stride, at->rows, label, picked[k]);
+        }
+        for (ptrdiff_t row = 0; row <= at->rows; ++row) must_equal("", n, picked[0][row], picked[1][row]);
+    }
+}
+
+static void NAME(check_rows_put)(const KERNELS *ours, const KERNELS *scalar) {
+    static ptrdiff_t label[ROWS];
+    static double value[ROWS];
+    for (int i = 0; i < LENGTHS; ++i) {
+        ptrdiff_t n = length_of(i), rows = n <= FX_FEW ? 1 + pick(ROWS) : 3, stride = n + pick(3), shift = pick(4);
+        NAME(clear)(NAME(got).out, NAME(wanted).out);
+        for (ptrdiff_t row = 0; row < rows; ++row) {
+            label[row] = pick(n + 1) - 1;
+            value[row] = uniform();
+        }
+        ours->rows_put(NAME(got).out + shift, stride, rows, label, value);
+        scalar->rows_put(NAME(wanted).out + shift, stride, rows, label, value);
+        NAME(compare_all)("", n, NAME(got).out, NAME(wanted).out);
+    }
+}
+
 static void NAME(check_rows_expsum)(const KERNELS *ours, const KERNELS *scalar) {
     const NAME(figures) *got = &NAME(got), *wanted = &NAME(wanted);
     for (int i = 0; i < 2 * LENGTHS; ++i) {
