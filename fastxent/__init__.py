@@ -12,6 +12,7 @@ except ModuleNotFoundError as error:  # pragma: no cover - only in a checkout th
 
 from fastxent import losses
 from fastxent._info import __version__, info
+from fastxent._memory import set_kept_memory
 from fastxent.probability import binary_cross_entropy, categorical_cross_entropy
 from fastxent.sigmoid import sigmoid_cross_entropy, sigmoid_cross_entropy_hvp, sigmoid_focal_loss
 from fastxent.softmax import (
@@ -37,6 +38,7 @@ __all__ = [
     "losses",
     "poly_cross_entropy",
     "set_isa",
+    "set_kept_memory",
     "set_num_threads",
     "sigmoid_cross_entropy",
     "sigmoid_cross_entropy_hvp",

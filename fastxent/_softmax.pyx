@@ -34,6 +34,7 @@ from fastxent._kernels cimport (FX_FEW, Table, active, fx_hard, fx_rows, fx_targ
                                 row_dot, row_moment, row_product, row_refused, row_stored_moment, row_subtract,
                                 row_target, rows_curvature, rows_expsum, rows_pick, rows_put, rows_scale,
                                 rows_transform, share, threads_for)
+from fastxent._memory cimport empty
 from fastxent._rows cimport align, block_size, chunk_rows, summed_rows
 
 cdef extern from "<math.h>" nogil:
@@ -1374,7 +1375,7 @@ def quick(logits, targets, grad, hess, axis, sample_weight, class_weight, label_
     if bad >= 0:
         return None
     if grad is True:
-        out = cnp.PyArray_EMPTY(2, cnp.PyArray_DIMS(scores), cnp.PyArray_TYPE(scores), 0)
+        out = empty(2, cnp.PyArray_DIMS(scores), cnp.PyArray_TYPE(scores))
     elif cnp.PyArray_CheckExact(grad):
         out = grad
         if not (is_whole(out, 2) and cnp.PyArray_ISWRITEABLE(out)

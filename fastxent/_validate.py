@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from fastxent import _softmax
+from fastxent import _memory, _softmax
 from fastxent._arrays import overlap, same_memory
 
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -159,7 +159,7 @@ def output(
         return None
     if asked is True:
         # Keeps the layout of a transposed or Fortran-ordered input.
-        return np.empty_like(like, dtypes[0])
+        return _memory.empty_like(like, dtypes[0])
     return buffer(name, asked, like, dtypes, inputs, itself)
 
 

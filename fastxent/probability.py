@@ -7,7 +7,7 @@ from typing import Any, Literal, Unpack, overload
 
 import numpy as np
 
-from fastxent import _probability, _sigmoid, _validate
+from fastxent import _memory, _probability, _sigmoid, _validate
 from fastxent._typing import Asked, BinaryOptions, CategoricalOptions, Reduced
 
 
@@ -226,7 +226,7 @@ def binary_cross_entropy(
     grad_out = _validate.output("grad", grad, p, dtypes, inputs, "probabilities")
     hess_out = _validate.output("hess", hess, p, dtypes, inputs, "probabilities")
     _validate.separate(grad_out, hess_out)
-    losses = np.empty_like(p, dtypes[0], subok=False) if reduction == "none" else None
+    losses = _memory.empty_like(p, dtypes[0]) if reduction == "none" else None
 
     total_weight = 1.0
     if reduction == "mean":

@@ -7,7 +7,7 @@ from typing import Any, Literal, Unpack, overload
 
 import numpy as np
 
-from fastxent import _sigmoid, _validate
+from fastxent import _memory, _sigmoid, _validate
 from fastxent._typing import Asked, FocalOptions, Reduced, SigmoidOptions
 
 
@@ -479,11 +479,11 @@ def _loss(
     if vector is None:
         hess_out = _validate.output("hess", hess, scores, dtypes, inputs, "logits")
     elif hess is None:
-        hess_out = np.empty_like(scores, dtypes[0], subok=False)
+        hess_out = _memory.empty_like(scores, dtypes[0])
     else:
         hess_out = _validate.buffer("out", hess, scores, dtypes, inputs, "v")
     _validate.separate(grad_out, hess_out)
-    losses = np.empty_like(scores, dtypes[0], subok=False) if reduction == "none" and vector is None else None
+    losses = _memory.empty_like(scores, dtypes[0]) if reduction == "none" and vector is None else None
 
     total_weight = 1.0
     if reduction == "mean":

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastxent import _sigmoid, _special, _validate
+from fastxent import _memory, _sigmoid, _special, _validate
 
 _KERNEL_DTYPES = frozenset(np.dtype(name) for name in ("float16", "float32", "float64"))
 
@@ -120,7 +120,7 @@ def _softmax_like(wanted: str, x: Any, axis: Any, out: Any, n_threads: int | Non
         buffer[...] = result
         return buffer
     array, rows, axes = covered
-    result = np.empty_like(array, subok=False) if out is None else _buffer(out, array, x)
+    result = _memory.empty_like(array) if out is None else _buffer(out, array, x)
     if len(axes) == 1:
         target = _validate.as_rows(result, axes[0])
         _special.special(wanted, rows, target, n_threads)
@@ -213,7 +213,7 @@ def _elementwise(wanted: str, x: Any, out: Any, n_threads: int | None, options: 
         from scipy import special
 
         return getattr(special, wanted)(x, out, **options)
-    result = np.empty_like(array, subok=False) if out is None else _buffer(out, array, x)
+    result = _memory.empty_like(array) if out is None else _buffer(out, array, x)
     target = _validate.as_elements(result)
     _sigmoid.elementwise(wanted, _validate.as_elements(array), target, n_threads)
     _validate.put_back(result, target, result.ndim - 1)

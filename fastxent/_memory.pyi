@@ -1,0 +1,6 @@
+from typing import Any
+
+import numpy as np
+
+def empty_like(array: np.ndarray, dtype: np.dtype[Any] | None = None) -> np.ndarray: ...
+def set_kept_memory(n_bytes: int | None) -> int: ...

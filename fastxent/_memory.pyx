@@ -1,0 +1,124 @@
+"""New arrays for results; the memory of large ones is kept when they are freed (memory.h)."""
+import os
+
+cimport numpy as cnp
+from cpython.pycapsule cimport PyCapsule_New
+from libc.stdint cimport SIZE_MAX
+from libc.string cimport memset, strcpy
+
+import numpy as np
+
+cdef extern from "memory.h":
+    void *fx_memory_malloc(void *context, size_t size) noexcept
+    void *fx_memory_calloc(void *context, size_t count, size_t size) noexcept
+    void *fx_memory_realloc(void *context, void *memory, size_t size) noexcept
+    void fx_memory_free(void *context, void *memory, size_t size) noexcept
+    size_t fx_memory_keep(size_t most) noexcept
+    size_t fx_memory_default() noexcept
+
+cdef extern from "numpy/arrayobject.h":
+    ctypedef struct PyDataMemAllocator:
+        void *ctx
+        void *(*malloc)(void *ctx, size_t size) noexcept
+        void *(*calloc)(void *ctx, size_t count, size_t size) noexcept
+        void *(*realloc)(void *ctx, void *memory, size_t size) noexcept
+        void (*free)(void *ctx, void *memory, size_t size) noexcept
+    ctypedef struct PyDataMem_Handler:
+        char name[127]
+        unsigned char version
+        PyDataMemAllocator allocator
+    object PyDataMem_SetHandler(object handler)
+
+cnp.import_array()
+
+# numpy asks for huge pages from this size on; smaller results come out of the heap as they went into it.
+cdef enum:
+    LARGE = 1 << 22
+
+cdef PyDataMem_Handler handler
+memset(&handler, 0, sizeof(handler))
+strcpy(handler.name, b"fastxent")
+handler.version = 1
+handler.allocator.malloc = fx_memory_malloc
+handler.allocator.calloc = fx_memory_calloc
+handler.allocator.realloc = fx_memory_realloc
+handler.allocator.free = fx_memory_free
+cdef object capsule = PyCapsule_New(&handler, b"mem_handler", NULL)
+
+
+cdef cnp.ndarray empty(int ndim, cnp.npy_intp *shape, int type_number):
+    """A contiguous array of float32 or float64."""
+    cdef cnp.npy_intp size = 4 if type_number == cnp.NPY_FLOAT else 8
+    cdef int i
+    for i in range(ndim):
+        size *= shape[i]
+    if size < LARGE:
+        return cnp.PyArray_EMPTY(ndim, shape, type_number, 0)
+    before = PyDataMem_SetHandler(capsule)
+    try:
+        return cnp.PyArray_EMPTY(ndim, shape, type_number, 0)
+    finally:
+        PyDataMem_SetHandler(before)
+
+
+def empty_like(cnp.ndarray array, dtype=None):
+    """`numpy.empty_like`, never of a subclass."""
+    cdef object kind = array.dtype if dtype is None else dtype
+    if cnp.PyArray_SIZE(array) * kind.itemsize < LARGE:
+        return np.empty_like(array, kind, subok=False)
+    before = PyDataMem_SetHandler(capsule)
+    try:
+        return np.empty_like(array, kind, subok=False)
+    finally:
+        PyDataMem_SetHandler(before)
+
+
+def set_kept_memory(n_bytes):
+    """Keep at most so much memory of large results that were freed, for those of the next calls.
+
+    New memory costs about as much as computing what goes into it: the system clears every page. So results of 4 MiB
+    and more leave theirs to the next one of about that size. What is kept is given back before new memory is asked
+    for, and taken by the system whenever memory is short (Linux only; elsewhere nothing is kept).
+
+    Parameters
+    ----------
+    n_bytes : int or None
+        The most that is kept, in bytes, from now on; 0 gives all of it back. None for the default: a sixteenth of the
+        machine's memory, at most 1 GiB, or what the environment variable ``FASTXENT_KEPT_MEMORY`` says, in bytes.
+
+    Returns
+    -------
+    int
+        The most that was kept before.
+
+    Raises
+    ------
+    TypeError, ValueError
+        `n_bytes` is not an integer, or negative.
+
+    Examples
+    --------
+    >>> import fastxent as fx
+    >>> before = fx.set_kept_memory(0)
+    >>> fx.set_kept_memory(before)
+    0
+    """
+    if n_bytes is None:
+        return fx_memory_keep(default_memory())
+    if isinstance(n_bytes, bool) or not hasattr(n_bytes, "__index__"):
+        raise TypeError(f"n_bytes is {n_bytes!r}: give a number of bytes, or None")
+    if not 0 <= n_bytes.__index__() <= SIZE_MAX:
+        raise ValueError(f"n_bytes is {n_bytes}: give a number of bytes of at least 0, or None")
+    return fx_memory_keep(n_bytes.__index__())
+
+
+cdef size_t default_memory() except? 0:
+    asked = os.environ.get("FASTXENT_KEPT_MEMORY")
+    if asked is None:
+        return fx_memory_default()
+    if not asked.isdecimal() or int(asked) > SIZE_MAX:
+        raise ImportError(f"FASTXENT_KEPT_MEMORY={asked}: give a number of bytes")
+    return int(asked)
+
+
+set_kept_memory(None)

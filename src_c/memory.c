@@ -1,0 +1,143 @@
+/* For madvise. */
+#define _DEFAULT_SOURCE
+#include "memory.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#include <unistd.h>
+
+/* Blocks are made of pages, the largest that any system has, and stand on huge ones. */
+#define PAGE ((size_t)1 << 16)
+#define HUGE ((size_t)1 << 21)
+/* What a block says of itself stands before the memory that is given out. */
+#define HEADER ((size_t)64)
+#define MOST_BLOCKS 8
+
+typedef struct {
+    size_t length;
+} block;
+
+/* The oldest first. */
+static block *kept[MOST_BLOCKS];
+static int kept_blocks;
+static size_t kept_bytes, most_bytes;
+
+static block *take(int i) {
+    block *taken = kept[i];
+    kept_bytes -= taken->length;
+    memmove(kept + i, kept + i + 1, (size_t)(--kept_blocks - i) * sizeof *kept);
+    return taken;
+}
+
+static void drop_oldest(void) {
+    block *oldest = take(0);
+    munmap(oldest, oldest->length);
+}
+
+static block *map(size_t length) {
+    char *start = mmap(NULL, length + HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (start == MAP_FAILED) return NULL;
+    size_t before = (HUGE - (size_t)start % HUGE) % HUGE;
+    if (before) munmap(start, before);
+    munmap(start + before + length, HUGE - before);
+    block *made = (block *)(start + before);
+    madvise(made, length, MADV_HUGEPAGE);
+    made->length = length;
+    return made;
+}
+
+void *fx_memory_malloc(void *context, size_t size) {
+    (void)context;
+    if (size > (size_t)-1 / 2) return NULL;
+    size_t length = (size + HEADER + PAGE - 1) / PAGE * PAGE;
+    int best = -1;
+    for (int i = 0; i < kept_blocks; ++i) {
+        size_t has = kept[i]->length;
+        /* A quarter may be wasted. */
+        if (has >= length && has - length <= length / 4 && (best < 0 || has < kept[best]->length)) best = i;
+    }
+    block *found;
+    if (best >= 0) {
+        found = take(best);
+    } else {
+        /* So that nobody ever has more memory than without all this. */
+        while (kept_blocks) drop_oldest();
+        found = map(length);
+    }
+    return found ? (char *)found + HEADER : NULL;
+}
+
+void fx_memory_free(void *context, void *memory, size_t size) {
+    (void)context;
+    (void)size;
+    if (!memory) return;
+    block *freed = (block *)((char *)memory - HEADER);
+    if (freed->length > most_bytes) {
+        munmap(freed, freed->length);
+        return;
+    }
+    while (kept_blocks == MOST_BLOCKS || kept_bytes + freed->length > most_bytes) drop_oldest();
+    kept[kept_blocks++] = freed;
+    kept_bytes += freed->length;
+#ifdef MADV_FREE
+    /* The system may take it whenever memory is short; the page of the header is not offered. */
+    madvise((char *)freed + PAGE, freed->length - PAGE, MADV_FREE);
+#endif
+}
+
+void *fx_memory_realloc(void *context, void *memory, size_t size) {
+    if (!memory) return fx_memory_malloc(context, size);
+    size_t had = ((block *)((char *)memory - HEADER))->length - HEADER;
+    if (size <= had) return memory;
+    void *moved = fx_memory_malloc(context, size);
+    if (!moved) return NULL;
+    memcpy(moved, memory, had);
+    fx_memory_free(context, memory, had);
+    return moved;
+}
+
+size_t fx_memory_keep(size_t most) {
+    size_t before = most_bytes;
+    most_bytes = most;
+    while (kept_bytes > most_bytes) drop_oldest();
+    return before;
+}
+
+size_t fx_memory_default(void) {
+    long pages = sysconf(_SC_PHYS_PAGES), bytes = sysconf(_SC_PAGESIZE);
+    size_t share = pages > 0 && bytes > 0 ? (size_t)pages / 16 * (size_t)bytes : 0;
+    return share < (size_t)1 << 30 ? share : (size_t)1 << 30;
+}
+
+#else
+
+void *fx_memory_malloc(void *context, size_t size) {
+    (void)context;
+    return malloc(size);
+}
+void fx_memory_free(void *context, void *memory, size_t size) {
+    (void)context;
+    (void)size;
+    free(memory);
+}
+void *fx_memory_realloc(void *context, void *memory, size_t size) {
+    (void)context;
+    return realloc(memory, size);
+}
+size_t fx_memory_keep(size_t most) {
+    (void)most;
+    return 0;
+}
+size_t fx_memory_default(void) { return 0; }
+
+#endif
+
+void *fx_memory_calloc(void *context, size_t count, size_t size) {
+    if (size && count > (size_t)-1 / size) return NULL;
+    void *memory = fx_memory_malloc(context, count * size);
+    if (memory) memset(memory, 0, count * size);
+    return memory;
+}
