@@ -1,5 +1,7 @@
 """Cross-entropy on the CPU for NumPy and SciPy: exact, and at memory speed."""
 
+from typing import TYPE_CHECKING, Any
+
 try:
     from fastxent._kernels import isa, set_isa, set_num_threads
 except ModuleNotFoundError as error:  # pragma: no cover - only in a checkout that is not built
@@ -10,7 +12,6 @@ except ModuleNotFoundError as error:  # pragma: no cover - only in a checkout th
         "then use `.venv/bin/python -P`, or start Python in another folder"
     ) from None
 
-from fastxent import losses
 from fastxent._info import __version__, info
 from fastxent._memory import set_kept_memory
 from fastxent.probability import binary_cross_entropy, categorical_cross_entropy
@@ -23,6 +24,9 @@ from fastxent.softmax import (
     softmax_focal_loss,
 )
 from fastxent.special import expit, log_expit, log_softmax, logsumexp, softmax
+
+if TYPE_CHECKING:
+    from fastxent import losses as losses
 
 __all__ = [
     "__version__",
@@ -48,3 +52,16 @@ __all__ = [
     "softmax_cross_entropy_hvp",
     "softmax_focal_loss",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Nine dataclasses take longer to import than all the rest.
+    if name == "losses":
+        from importlib import import_module
+
+        return import_module("fastxent.losses")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -16,8 +16,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fastxent import _validate, sigmoid, softmax, special
+from fastxent import _validate
 from fastxent._words import Words
+from fastxent.sigmoid import sigmoid_cross_entropy, sigmoid_focal_loss
+from fastxent.softmax import (
+    generalized_cross_entropy,
+    poly_cross_entropy,
+    softmax_cross_entropy,
+    softmax_focal_loss,
+)
+from fastxent.special import expit, softmax
 
 __all__ = [
     "GeneralizedCrossEntropy",
@@ -448,7 +456,7 @@ class _SoftmaxLoss(_ScoreLoss):
             scores = scores / self.temperature
         if self.class_mask is not None:
             scores = np.where(self.class_mask, -np.inf, scores)
-        return _put(special.softmax(scores.astype(x.dtype, copy=False), axis=1, n_threads=n_threads), proba_out)
+        return _put(softmax(scores.astype(x.dtype, copy=False), axis=1, n_threads=n_threads), proba_out)
 
     def fit_intercept_only(self, y_true: Any, sample_weight: Any = None) -> np.ndarray:
         """The raw prediction that, the same for every row, has the smallest loss.
@@ -587,7 +595,7 @@ class SoftmaxCrossEntropy(_SoftmaxLoss):
     Source: Bridle, "Probabilistic interpretation of feedforward classification network outputs" (1990).
     """
 
-    function = staticmethod(softmax.softmax_cross_entropy)
+    function = staticmethod(softmax_cross_entropy)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -610,7 +618,7 @@ class SoftmaxFocalLoss(_SoftmaxLoss):
     Source: Lin et al., "Focal loss for dense object detection" (2017).
     """
 
-    function = staticmethod(softmax.softmax_focal_loss)
+    function = staticmethod(softmax_focal_loss)
 
     gamma: float = 2.0
     alpha: Any = None
@@ -636,7 +644,7 @@ class PolyCrossEntropy(_SoftmaxLoss):
     Source: Leng et al., "PolyLoss" (2022).
     """
 
-    function = staticmethod(softmax.poly_cross_entropy)
+    function = staticmethod(poly_cross_entropy)
 
     epsilon: float = 1.0
 
@@ -662,7 +670,7 @@ class GeneralizedCrossEntropy(_SoftmaxLoss):
     (2018).
     """
 
-    function = staticmethod(softmax.generalized_cross_entropy)
+    function = staticmethod(generalized_cross_entropy)
 
     q: float = 0.7
 
@@ -717,10 +725,10 @@ class _SigmoidLoss(_ScoreLoss):
         if x.ndim not in (1, 2):
             raise ValueError(f"raw_prediction has shape {x.shape}: give (n,), (n, 1) or (n, K)")
         if x.ndim == 2 and x.shape[1] > 1:
-            proba = np.asarray(special.expit(x, n_threads=n_threads))
+            proba = np.asarray(expit(x, n_threads=n_threads))
         else:
             x = x.reshape(-1, 1)
-            proba = np.concatenate([special.expit(-x, n_threads=n_threads), special.expit(x, n_threads=n_threads)], 1)
+            proba = np.concatenate([expit(-x, n_threads=n_threads), expit(x, n_threads=n_threads)], 1)
         if proba_out is not None:
             _validate.buffer("proba_out", proba_out, proba, _FLOATS, _inputs(x, None, None), "")
         return _put(proba, proba_out)
@@ -796,7 +804,7 @@ class SigmoidCrossEntropy(_SigmoidLoss):
     Source: Cox, "The regression analysis of binary sequences" (1958).
     """
 
-    function = staticmethod(sigmoid.sigmoid_cross_entropy)
+    function = staticmethod(sigmoid_cross_entropy)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -817,7 +825,7 @@ class SigmoidFocalLoss(_SigmoidLoss):
     Source: Lin et al., "Focal loss for dense object detection" (2017).
     """
 
-    function = staticmethod(sigmoid.sigmoid_focal_loss)
+    function = staticmethod(sigmoid_focal_loss)
 
     gamma: float = 2.0
     alpha: Any = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from fractions import Fraction
 from typing import Any, Literal, Unpack, overload
 
 import numpy as np
@@ -983,4 +982,6 @@ def _transform(
         rule = "a bias is finite, or -inf to leave a class out"
         bias = _validate.per_class("logit_bias", logit_bias, classes, -math.inf, math.inf, rule)
     inverse = 1.0 / kelvin
-    return inverse, float(1 / Fraction(kelvin) - Fraction(inverse)), cap, bias, mask
+    # 1 / kelvin - inverse as a fraction of integers, whose division is rounded once.
+    (a, b), (p, q) = inverse.as_integer_ratio(), kelvin.as_integer_ratio()
+    return inverse, (q * b - a * p) / (p * b), cap, bias, mask

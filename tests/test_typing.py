@@ -6,6 +6,7 @@ import importlib.util
 from importlib import resources
 
 import fastxent as fx
+from subprocesses import output
 
 
 def test_the_package_is_typed() -> None:
@@ -21,3 +22,23 @@ def test_all_names_exist_and_are_documented() -> None:
     for name in fx.__all__:
         thing = getattr(fx, name)
         assert not callable(thing) or (thing.__doc__ or "").strip(), f"{name} has no docstring"
+
+
+def test_importing_brings_in_nothing_else() -> None:
+    """What numpy and scipy.sparse do not import themselves is imported where it is used."""
+    script = """
+import sys, numpy, scipy.sparse
+before = set(sys.modules)
+import fastxent as fx
+new = {name.partition(".")[0] for name in set(sys.modules) - before}
+print(sorted(name for name in new if not name.startswith("_cython")), "fastxent.losses" in sys.modules)
+print("losses" in dir(fx), fx.losses.SoftmaxCrossEntropy.__name__, fx.softmax.__name__)
+try:
+    fx.nothing
+except AttributeError as error:
+    print(error)
+"""
+    first, second, third = output(script).splitlines()
+    assert first == "['fastxent'] False"
+    assert second == "True SoftmaxCrossEntropy softmax"
+    assert third == "module 'fastxent' has no attribute 'nothing'"
