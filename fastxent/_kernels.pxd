@@ -210,6 +210,34 @@ cdef Table active
 # How many threads to use for `work` elements: what was asked for (0: the default), less where work is small.
 cdef int threads_for(object n_threads, Py_ssize_t work) except -1
 
+cdef extern from "threads.h" nogil:
+    double fx_clock()
+    double fx_busy_clock()
+    int fx_thread()
+
+# A loop of several threads: when it began, how long the thread that called had been busy by then, and when it was done with
+# its share. Where another library's threads spin or other processes compute, a thread that finds no processor comes late
+# to a loop that all others have finished, and all others wait for it; or the one that called loses its own.
+cdef struct Watch:
+    Py_ssize_t work
+    double began
+    double busy
+    double done
+
+cdef inline Watch watch_loop(Py_ssize_t work) noexcept nogil:
+    cdef Watch watch
+    watch.work = work
+    watch.busy = fx_busy_clock()
+    watch.began = watch.done = fx_clock()
+    return watch
+
+cdef inline void item_done(Watch *watch) noexcept nogil:
+    if fx_thread() == 0:
+        watch.done = fx_clock()
+
+# After the loop: remembers whether that was so, for threads_for.
+cdef void loop_done(const Watch *watch) noexcept nogil
+
 
 cdef inline Py_ssize_t share(Py_ssize_t items, int threads) noexcept nogil:
     """How many items a thread takes at a time: few enough that one that is held up does not hold up the others."""

@@ -133,7 +133,9 @@ def set_num_threads(n_threads):
     ----------
     n_threads : int or None
         At least 1; None for the default, which is OpenMP's own number (``OMP_NUM_THREADS``, or what
-        threadpoolctl set) capped by the processors that affinity and control group leave to the process.
+        threadpoolctl set) capped by the processors that affinity and control group leave to the process. Calls that
+        leave it to the default use one thread for up to a second after others came too late to be of use, because
+        something else was running on their processors.
 
     Returns
     -------
@@ -168,22 +170,54 @@ cdef int checked_threads(object n_threads) except -1:
     return number
 
 
-cdef int threads_for(object n_threads, Py_ssize_t work) except -1:
-    cdef Py_ssize_t threads
+cdef Py_ssize_t threads_at_most(object n_threads) except -1:
     if n_threads is not None:
         threads = checked_threads(n_threads)
     elif default_threads:
         threads = default_threads
     else:
         threads = min(fx_max_threads(), cpu_limit)
-    if forked or fx_in_parallel():
+    return 1 if forked or fx_in_parallel() else threads
+
+
+cdef int threads_for(object n_threads, Py_ssize_t work) except -1:
+    cdef Py_ssize_t threads = max(1, min(threads_at_most(n_threads), work // work_per_thread))
+    if threads > 1 and n_threads is None and fx_clock() < alone[size_of(work)].until:
         return 1
-    return max(1, min(threads, work // work_per_thread))
+    return threads
+
+
+# After a loop that waited for a thread that came late, calls of that size do without others for a while, which doubles
+# each time that it happens again. All in seconds; that several threads may write here at a time does no harm.
+cdef struct Alone:
+    double until
+    double pause
+
+cdef enum:
+    LONG_WORK = 1 << 22
+
+cdef double SHORTEST_PAUSE = 0.02, LONGEST_PAUSE = 1.0, SHORTEST_LOSS = 1e-4
+cdef Alone[2] alone
+
+
+cdef int size_of(Py_ssize_t work) noexcept nogil:
+    return work >= LONG_WORK
+
+
+cdef void loop_done(const Watch *watch) noexcept nogil:
+    cdef Alone *of = &alone[size_of(watch.work)]
+    cdef double now = fx_clock(), taken = now - watch.began
+    cdef double lost = max(now - watch.done, taken - (fx_busy_clock() - watch.busy))
+    if lost < SHORTEST_LOSS or lost < 0.12 * taken:
+        of.pause = 0.0
+        return
+    of.pause = min(max(2.0 * of.pause, SHORTEST_PAUSE), LONGEST_PAUSE)
+    of.until = now + of.pause
 
 
 def default_num_threads():
-    """Threads that a large call without ``n_threads`` uses now."""
-    return threads_for(None, 1 << 62)
+    """Threads that a large call without ``n_threads`` may use now."""
+    return threads_at_most(None)
 
 
 def build_info():

@@ -19,9 +19,9 @@ import numpy as np
 from fastxent._arrays cimport (Integers, Rows, direct_rows, integers_of, is_direct, read_integer, read_rows, rows_of,
                                write_rows)
 from fastxent._elements cimport PIECE, Elements, elements_of, gathered, scattered, target_of
-from fastxent._kernels cimport (Table, active, binary_loss, count_outside, fx_binary, fx_mass, fx_simplex, fx_slope,
-                                fx_surprisal, real, row_fill, row_mass, row_slope, row_sum, row_surprisal, share,
-                                threads_for)
+from fastxent._kernels cimport (Table, Watch, active, binary_loss, count_outside, fx_binary, fx_mass, fx_simplex,
+                                fx_slope, fx_surprisal, item_done, loop_done, real, row_fill, row_mass, row_slope,
+                                row_sum, row_surprisal, share, threads_for, watch_loop)
 
 cnp.import_array()
 
@@ -164,6 +164,7 @@ cdef void binary_piece(Binary *c, double *positive_room, real *room, Py_ssize_t 
 
 
 cdef double run_binary(Binary *c, int threads, real *like) except? -1.0:
+    cdef Watch watch
     cdef Py_ssize_t items = (c.n + PIECE - 1) // PIECE, which
     cdef Py_ssize_t positives = (PIECE + SPARE) * <Py_ssize_t>sizeof(double)
     cdef Py_ssize_t size = positives + ROOMS * PIECE * <Py_ssize_t>sizeof(real)
@@ -182,9 +183,12 @@ cdef double run_binary(Binary *c, int threads, real *like) except? -1.0:
             for which in range(items):
                 binary_piece(c, <double *>memory, <real *>(memory + positives), which)
         else:
+            watch = watch_loop(c.n)
             for which in prange(items, num_threads=threads, schedule="dynamic", chunksize=share(items, threads)):
                 own = memory + threadid() * size
                 binary_piece(c, <double *>own, <real *>(own + positives), which)
+                item_done(&watch)
+            loop_done(&watch)
         total = c.kernels.f64.sum(c.sums, items)
         free(memory)
     return total
@@ -687,6 +691,7 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
 
 cdef double run(Call *c, int threads, real *like) except? -1.0:
     """All chunks; the sum of their losses, added up in order."""
+    cdef Watch watch
     cdef Py_ssize_t itemsize = sizeof(real), chunks = (c.n + c.chunk - 1) // c.chunk, which
     cdef Py_ssize_t sums = (c.n + c.summed - 1) // c.summed, size = scratch_size(c, itemsize)
     # Zeros: what CSR rows are spread out in.
@@ -705,8 +710,11 @@ cdef double run(Call *c, int threads, real *like) except? -1.0:
             for which in range(chunks):
                 loss_chunk(c, scratch, which, like)
         else:
+            watch = watch_loop(c.n * c.classes)
             for which in prange(chunks, num_threads=threads, schedule="dynamic", chunksize=share(chunks, threads)):
                 loss_chunk(c, &scratch[threadid()], which, like)
+                item_done(&watch)
+            loop_done(&watch)
         total = c.kernels.f64.sum(c.partial, sums) if c.losses == NULL else 0.0
         free(memory)
     return total

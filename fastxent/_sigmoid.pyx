@@ -14,8 +14,8 @@ import numpy as np
 
 from fastxent._arrays cimport FLOAT32, FLOAT64, Integers, integers_of, read_integer
 from fastxent._elements cimport PIECE, Elements, elements_of, gathered, scattered, target_of
-from fastxent._kernels cimport (Table, active, fx_sigmoid, real, row_expit, row_log_expit, share, sigmoid_loss,
-                                threads_for)
+from fastxent._kernels cimport (Table, Watch, active, fx_sigmoid, item_done, loop_done, real, row_expit, row_log_expit,
+                                share, sigmoid_loss, threads_for, watch_loop)
 
 cnp.import_array()
 
@@ -117,7 +117,13 @@ cdef void loss_piece(Call *c, real *room, Py_ssize_t which) noexcept nogil:
         scattered(k, &c.hess, first, n, hess, room + 5 * PIECE)
 
 
+cdef inline Py_ssize_t work_of(const Call *c, bint single) noexcept nogil:
+    """In elements of a softmax: an element takes so many times what one of those does, and the more so in doubles."""
+    return c.n * (3 if c.options.gamma == 0.0 else 8) * (1 if single else 2)
+
+
 cdef double run(Call *c, int threads, real *like) except? -1.0:
+    cdef Watch watch
     cdef Py_ssize_t items = (c.n + PIECE - 1) // PIECE, which
     cdef Py_ssize_t size = ROOMS * PIECE * <Py_ssize_t>sizeof(real)
     cdef char *memory = <char *>malloc(threads * size + items * <Py_ssize_t>sizeof(double))
@@ -130,8 +136,11 @@ cdef double run(Call *c, int threads, real *like) except? -1.0:
             for which in range(items):
                 loss_piece(c, <real *>memory, which)
         else:
+            watch = watch_loop(work_of(c, real is float))
             for which in prange(items, num_threads=threads, schedule="dynamic", chunksize=share(items, threads)):
                 loss_piece(c, <real *>(memory + threadid() * size), which)
+                item_done(&watch)
+            loop_done(&watch)
         total = c.kernels.f64.sum(c.sums, items)
         free(memory)
     return total
@@ -229,8 +238,7 @@ def loss(scores, dense, sparse, weights, row_weights, double total_weight, doubl
 
 
 cdef double run_on(Call *c, bint single, n_threads) except? -1.0:
-    # By element this takes so many times what a softmax does, and the more so in doubles.
-    cdef int threads = threads_for(n_threads, c.n * (3 if c.options.gamma == 0.0 else 8) * (1 if single else 2))
+    cdef int threads = threads_for(n_threads, work_of(c, single))
     c.refused = 0
     return run(c, threads, <float *>NULL) if single else run(c, threads, <double *>NULL)
 
@@ -305,6 +313,7 @@ cdef void elementwise_piece(const Elementwise *c, real *room, Py_ssize_t which) 
 
 
 cdef int run_elementwise(Elementwise *c, int threads, real *like) except -1:
+    cdef Watch watch
     cdef Py_ssize_t items = (c.n + PIECE - 1) // PIECE, which
     cdef Py_ssize_t size = 2 * PIECE * <Py_ssize_t>sizeof(real)
     cdef char *memory = <char *>malloc(threads * size)
@@ -315,8 +324,11 @@ cdef int run_elementwise(Elementwise *c, int threads, real *like) except -1:
             for which in range(items):
                 elementwise_piece(c, <real *>memory, which)
         else:
+            watch = watch_loop(c.n)
             for which in prange(items, num_threads=threads, schedule="dynamic", chunksize=share(items, threads)):
                 elementwise_piece(c, <real *>(memory + threadid() * size), which)
+                item_done(&watch)
+            loop_done(&watch)
         free(memory)
     return 0
 

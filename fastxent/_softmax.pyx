@@ -30,10 +30,10 @@ import numpy as np
 from fastxent._arrays cimport (FLOAT32, FLOAT64, INT64, UINT64, Integers, Rows, direct_rows, integers_of, is_direct,
                                read_integer, read_rows, rows_of, write_rows)
 from fastxent._heads cimport NOT_P, P, Head, extended, head_of, wide
-from fastxent._kernels cimport (FX_FEW, Table, active, fx_hard, fx_rows, fx_target, fx_transform, real, row_chain,
-                                row_dot, row_moment, row_product, row_refused, row_stored_moment, row_subtract,
-                                row_target, rows_curvature, rows_expsum, rows_pick, rows_put, rows_scale,
-                                rows_transform, share, threads_for)
+from fastxent._kernels cimport (FX_FEW, Table, Watch, active, fx_hard, fx_rows, fx_target, fx_transform, item_done,
+                                loop_done, real, row_chain, row_dot, row_moment, row_product, row_refused,
+                                row_stored_moment, row_subtract, row_target, rows_curvature, rows_expsum, rows_pick,
+                                rows_put, rows_scale, rows_transform, share, threads_for, watch_loop)
 from fastxent._memory cimport empty
 from fastxent._rows cimport align, block_size, chunk_rows, summed_rows
 
@@ -954,6 +954,7 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
 
 cdef double run(Call *c, int threads, real *like) except? -1.0:
     """All chunks; the sum of their losses, added up in order."""
+    cdef Watch watch
     cdef Py_ssize_t chunks = (c.n + c.chunk - 1) // c.chunk, sums = (c.n + c.summed - 1) // c.summed, which, size
     cdef Scratch measured
     cdef Scratch *scratch
@@ -973,8 +974,11 @@ cdef double run(Call *c, int threads, real *like) except? -1.0:
             for which in range(chunks):
                 loss_chunk(c, scratch, which, like)
         else:
+            watch = watch_loop(c.n * c.classes)
             for which in prange(chunks, num_threads=threads, schedule="dynamic", chunksize=share(chunks, threads)):
                 loss_chunk(c, &scratch[threadid()], which, like)
+                item_done(&watch)
+            loop_done(&watch)
         total = c.kernels.f64.sum(c.partial, sums) if c.losses == NULL else 0.0
         free(memory)
     return total

@@ -7,8 +7,8 @@ cimport numpy as cnp
 import numpy as np
 
 from fastxent._arrays cimport Rows, direct_rows, is_direct, read_rows, rows_of, write_rows
-from fastxent._kernels cimport (FX_FEW, Table, active, fx_rows, real, rows_expsum, rows_scale, rows_subtract_max,
-                                share, threads_for)
+from fastxent._kernels cimport (FX_FEW, Table, Watch, active, fx_rows, item_done, loop_done, real, rows_expsum,
+                                rows_scale, rows_subtract_max, share, threads_for, watch_loop)
 from fastxent._rows cimport add3, align, block_size, chunk_rows, summed_rows
 
 cnp.import_array()
@@ -112,6 +112,7 @@ cdef void special_chunk(const Special *c, Scratch *s, Py_ssize_t which, real *li
 
 
 cdef int run_special(Special *c, int threads, real *like) except -1:
+    cdef Watch watch
     cdef Py_ssize_t itemsize = sizeof(real), chunks = (c.n + c.chunk - 1) // c.chunk, which
     cdef Py_ssize_t size = scratch_size(c.chunk, c.classes, itemsize)
     cdef char *memory = <char *>malloc(threads * size + threads * sizeof(Scratch))
@@ -127,8 +128,11 @@ cdef int run_special(Special *c, int threads, real *like) except -1:
             for which in range(chunks):
                 special_chunk(c, scratch, which, like)
         else:
+            watch = watch_loop(c.n * c.classes)
             for which in prange(chunks, num_threads=threads, schedule="dynamic", chunksize=share(chunks, threads)):
                 special_chunk(c, &scratch[threadid()], which, like)
+                item_done(&watch)
+            loop_done(&watch)
         free(memory)
     return 0
 
