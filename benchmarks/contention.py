@@ -1,7 +1,7 @@
 """What more threads cost where others compute: `python -m benchmarks.contention`.
 
-Mean times of `softmax_cross_entropy` with its gradient: alone; right after a matrix product, whose library's threads still
-spin; and in two processes at once. With one thread, with two, and with the default, which learns.
+Mean times of `softmax_cross_entropy` with its gradient: alone; right after a matrix product, whose library's threads
+still spin; and in two processes at once. With one thread, with two, and with the default, which learns.
 """
 
 from __future__ import annotations

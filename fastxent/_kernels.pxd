@@ -213,30 +213,39 @@ cdef int threads_for(object n_threads, Py_ssize_t work) except -1
 cdef extern from "threads.h" nogil:
     double fx_clock()
     double fx_busy_clock()
-    int fx_thread()
 
-# A loop of several threads: when it began, how long the thread that called had been busy by then, and when it was done with
-# its share. Where another library's threads spin or other processes compute, a thread that finds no processor comes late
-# to a loop that all others have finished, and all others wait for it; or the one that called loses its own.
-cdef struct Watch:
+cdef extern from "team.h" nogil:
+    ctypedef struct fx_hand:
+        pass
+    void fx_deal(fx_hand *hands, int threads, ptrdiff_t items)
+    ptrdiff_t fx_take(fx_hand *hands, int threads, int thread)
+
+# Several threads that go through items, under watch: when they began, how long the thread that called had been busy by
+# then, and when it found nothing more to do. Where another library's threads spin or other processes compute, a thread
+# that finds no processor comes late to a loop that all others have finished, and all others wait for it; or the one
+# that called loses its own.
+cdef struct Team:
+    fx_hand own
+    fx_hand *hands
+    void *memory
+    int threads
     Py_ssize_t work
     double began
     double busy
     double done
 
-cdef inline Watch watch_loop(Py_ssize_t work) noexcept nogil:
-    cdef Watch watch
-    watch.work = work
-    watch.busy = fx_busy_clock()
-    watch.began = watch.done = fx_clock()
-    return watch
+# Deals out the items, `work` elements in all.
+cdef int start_team(Team *team, int threads, Py_ssize_t items, Py_ssize_t work) except -1
 
-cdef inline void item_done(Watch *watch) noexcept nogil:
-    if fx_thread() == 0:
-        watch.done = fx_clock()
+cdef inline Py_ssize_t next_item(Team *team, int thread) noexcept nogil:
+    """The next item of the thread, of which 0 is the one that called; -1 if there is none."""
+    cdef Py_ssize_t item = fx_take(team.hands, team.threads, thread)
+    if item < 0 and thread == 0:
+        team.done = fx_clock()
+    return item
 
-# After the loop: remembers whether that was so, for threads_for.
-cdef void loop_done(const Watch *watch) noexcept nogil
+# Once for every team; remembers for threads_for whether a thread was late.
+cdef void end_team(const Team *team) noexcept nogil
 
 
 cdef inline Py_ssize_t share(Py_ssize_t items, int threads) noexcept nogil:

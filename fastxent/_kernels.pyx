@@ -1,6 +1,9 @@
 """Instruction sets and threads: which function table is in use, how many threads a call gets."""
 import os
 
+from libc.stdint cimport uintptr_t
+from libc.stdlib cimport free, malloc
+
 cdef extern from "threads.h" nogil:
     int fx_max_threads()
     int fx_in_parallel()
@@ -204,10 +207,32 @@ cdef int size_of(Py_ssize_t work) noexcept nogil:
     return work >= LONG_WORK
 
 
-cdef void loop_done(const Watch *watch) noexcept nogil:
-    cdef Alone *of = &alone[size_of(watch.work)]
-    cdef double now = fx_clock(), taken = now - watch.began
-    cdef double lost = max(now - watch.done, taken - (fx_busy_clock() - watch.busy))
+cdef int start_team(Team *team, int threads, Py_ssize_t items, Py_ssize_t work) except -1:
+    team.threads = threads
+    if threads == 1:
+        team.hands = &team.own
+        fx_deal(team.hands, 1, items)
+        return 0
+    team.memory = malloc((threads + 1) * sizeof(fx_hand))
+    if team.memory == NULL:
+        raise MemoryError()
+    team.hands = <fx_hand *>((<uintptr_t>team.memory + 63) & ~<uintptr_t>63)
+    fx_deal(team.hands, threads, items)
+    team.work = work
+    team.busy = fx_busy_clock()
+    team.began = team.done = fx_clock()
+    return 0
+
+
+cdef void end_team(const Team *team) noexcept nogil:
+    cdef Alone *of = &alone[size_of(team.work)]
+    cdef double now, taken, lost
+    if team.threads == 1:
+        return
+    free(team.memory)
+    now = fx_clock()
+    taken = now - team.began
+    lost = max(now - team.done, taken - (fx_busy_clock() - team.busy))
     if lost < SHORTEST_LOSS or lost < 0.12 * taken:
         of.pause = 0.0
         return

@@ -19,9 +19,9 @@ import numpy as np
 from fastxent._arrays cimport (Integers, Rows, direct_rows, integers_of, is_direct, read_integer, read_rows, rows_of,
                                write_rows)
 from fastxent._elements cimport PIECE, Elements, elements_of, gathered, scattered, target_of
-from fastxent._kernels cimport (Table, Watch, active, binary_loss, count_outside, fx_binary, fx_mass, fx_simplex,
-                                fx_slope, fx_surprisal, item_done, loop_done, real, row_fill, row_mass, row_slope,
-                                row_sum, row_surprisal, share, threads_for, watch_loop)
+from fastxent._kernels cimport (Table, Team, active, binary_loss, count_outside, end_team, fx_binary, fx_mass,
+                                fx_simplex, fx_slope, fx_surprisal, next_item, real, row_fill, row_mass, row_slope,
+                                row_sum, row_surprisal, share, start_team, threads_for)
 
 cnp.import_array()
 
@@ -163,32 +163,35 @@ cdef void binary_piece(Binary *c, double *positive_room, real *room, Py_ssize_t 
         scattered(k, &c.hess, first, n, hess, room + 5 * PIECE)
 
 
+cdef void binary_pieces(Binary *c, char *room, Py_ssize_t positives, Team *team, int thread, real *like) noexcept nogil:
+    cdef Py_ssize_t which = next_item(team, thread)
+    while which >= 0:
+        binary_piece(c, <double *>room, <real *>(room + positives), which)
+        which = next_item(team, thread)
+
+
 cdef double run_binary(Binary *c, int threads, real *like) except? -1.0:
-    cdef Watch watch
-    cdef Py_ssize_t items = (c.n + PIECE - 1) // PIECE, which
+    cdef Team team
+    cdef Py_ssize_t items = (c.n + PIECE - 1) // PIECE
     cdef Py_ssize_t positives = (PIECE + SPARE) * <Py_ssize_t>sizeof(double)
     cdef Py_ssize_t size = positives + ROOMS * PIECE * <Py_ssize_t>sizeof(real)
     cdef char *memory = <char *>malloc(threads * size + items * <Py_ssize_t>sizeof(double))
-    cdef char *own
     cdef double total
     cdef int thread
     if memory == NULL:
         raise MemoryError()
+    start_team(&team, threads, items, c.n)
     # What is beyond the last piece of positive weights is read, and not used.
     for thread in range(threads):
         memset(memory + thread * size, 0, positives)
     with nogil:
         c.sums = <double *>(memory + threads * size)
         if threads == 1:
-            for which in range(items):
-                binary_piece(c, <double *>memory, <real *>(memory + positives), which)
+            binary_pieces(c, memory, positives, &team, 0, like)
         else:
-            watch = watch_loop(c.n)
-            for which in prange(items, num_threads=threads, schedule="dynamic", chunksize=share(items, threads)):
-                own = memory + threadid() * size
-                binary_piece(c, <double *>own, <real *>(own + positives), which)
-                item_done(&watch)
-            loop_done(&watch)
+            for thread in prange(threads, num_threads=threads, schedule="static", chunksize=1):
+                binary_pieces(c, memory + thread * size, positives, &team, thread, like)
+        end_team(&team)
         total = c.kernels.f64.sum(c.sums, items)
         free(memory)
     return total
@@ -689,10 +692,17 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
             c.partial[first // c.summed + i] = k.f64.sum(s.loss + i * c.summed, min(c.summed, count - i * c.summed))
 
 
+cdef void loss_chunks(Call *c, Scratch *s, Team *team, int thread, real *like) noexcept nogil:
+    cdef Py_ssize_t which = next_item(team, thread)
+    while which >= 0:
+        loss_chunk(c, s, which, like)
+        which = next_item(team, thread)
+
+
 cdef double run(Call *c, int threads, real *like) except? -1.0:
     """All chunks; the sum of their losses, added up in order."""
-    cdef Watch watch
-    cdef Py_ssize_t itemsize = sizeof(real), chunks = (c.n + c.chunk - 1) // c.chunk, which
+    cdef Team team
+    cdef Py_ssize_t itemsize = sizeof(real), chunks = (c.n + c.chunk - 1) // c.chunk
     cdef Py_ssize_t sums = (c.n + c.summed - 1) // c.summed, size = scratch_size(c, itemsize)
     # Zeros: what CSR rows are spread out in.
     cdef char *memory = <char *>calloc(1, 64 + threads * (size + sizeof(Scratch)) + sums * sizeof(double))
@@ -701,20 +711,18 @@ cdef double run(Call *c, int threads, real *like) except? -1.0:
     cdef int thread
     if memory == NULL:
         raise MemoryError()
+    start_team(&team, threads, chunks, c.n * c.classes)
     with nogil:
         c.partial = <double *>(memory + threads * size)
         scratch = <Scratch *>(c.partial + sums)
         for thread in range(threads):
             lay_out(&scratch[thread], c, memory + thread * size, itemsize)
         if threads == 1:
-            for which in range(chunks):
-                loss_chunk(c, scratch, which, like)
+            loss_chunks(c, scratch, &team, 0, like)
         else:
-            watch = watch_loop(c.n * c.classes)
-            for which in prange(chunks, num_threads=threads, schedule="dynamic", chunksize=share(chunks, threads)):
-                loss_chunk(c, &scratch[threadid()], which, like)
-                item_done(&watch)
-            loop_done(&watch)
+            for thread in prange(threads, num_threads=threads, schedule="static", chunksize=1):
+                loss_chunks(c, &scratch[thread], &team, thread, like)
+        end_team(&team)
         total = c.kernels.f64.sum(c.partial, sums) if c.losses == NULL else 0.0
         free(memory)
     return total

@@ -4,7 +4,7 @@ Elements are taken in their logical (C) order, in pieces of PIECE, whatever the 
 where it stands if it is contiguous there, and gathered otherwise. The loss of a piece is one number, added up in order
 afterwards, so that neither threads nor layouts show in a result.
 """
-from cython.parallel cimport prange, threadid
+from cython.parallel cimport prange
 from libc.math cimport INFINITY
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
@@ -14,8 +14,8 @@ import numpy as np
 
 from fastxent._arrays cimport FLOAT32, FLOAT64, Integers, integers_of, read_integer
 from fastxent._elements cimport PIECE, Elements, elements_of, gathered, scattered, target_of
-from fastxent._kernels cimport (Table, Watch, active, fx_sigmoid, item_done, loop_done, real, row_expit, row_log_expit,
-                                share, sigmoid_loss, threads_for, watch_loop)
+from fastxent._kernels cimport (Table, Team, active, end_team, fx_sigmoid, next_item, real, row_expit, row_log_expit,
+                                sigmoid_loss, start_team, threads_for)
 
 cnp.import_array()
 
@@ -122,25 +122,31 @@ cdef inline Py_ssize_t work_of(const Call *c, bint single) noexcept nogil:
     return c.n * (3 if c.options.gamma == 0.0 else 8) * (1 if single else 2)
 
 
+cdef void loss_pieces(Call *c, real *room, Team *team, int thread) noexcept nogil:
+    cdef Py_ssize_t which = next_item(team, thread)
+    while which >= 0:
+        loss_piece(c, room, which)
+        which = next_item(team, thread)
+
+
 cdef double run(Call *c, int threads, real *like) except? -1.0:
-    cdef Watch watch
-    cdef Py_ssize_t items = (c.n + PIECE - 1) // PIECE, which
+    cdef Team team
+    cdef Py_ssize_t items = (c.n + PIECE - 1) // PIECE
+    cdef int thread
     cdef Py_ssize_t size = ROOMS * PIECE * <Py_ssize_t>sizeof(real)
     cdef char *memory = <char *>malloc(threads * size + items * <Py_ssize_t>sizeof(double))
     cdef double total
     if memory == NULL:
         raise MemoryError()
+    start_team(&team, threads, items, work_of(c, real is float))
     with nogil:
         c.sums = <double *>(memory + threads * size)
         if threads == 1:
-            for which in range(items):
-                loss_piece(c, <real *>memory, which)
+            loss_pieces(c, <real *>memory, &team, 0)
         else:
-            watch = watch_loop(work_of(c, real is float))
-            for which in prange(items, num_threads=threads, schedule="dynamic", chunksize=share(items, threads)):
-                loss_piece(c, <real *>(memory + threadid() * size), which)
-                item_done(&watch)
-            loop_done(&watch)
+            for thread in prange(threads, num_threads=threads, schedule="static", chunksize=1):
+                loss_pieces(c, <real *>(memory + thread * size), &team, thread)
+        end_team(&team)
         total = c.kernels.f64.sum(c.sums, items)
         free(memory)
     return total
@@ -312,23 +318,29 @@ cdef void elementwise_piece(const Elementwise *c, real *room, Py_ssize_t which) 
     scattered(k, &c.out, first, n, out, room + PIECE)
 
 
+cdef void elementwise_pieces(Elementwise *c, real *room, Team *team, int thread) noexcept nogil:
+    cdef Py_ssize_t which = next_item(team, thread)
+    while which >= 0:
+        elementwise_piece(c, room, which)
+        which = next_item(team, thread)
+
+
 cdef int run_elementwise(Elementwise *c, int threads, real *like) except -1:
-    cdef Watch watch
-    cdef Py_ssize_t items = (c.n + PIECE - 1) // PIECE, which
+    cdef Team team
+    cdef Py_ssize_t items = (c.n + PIECE - 1) // PIECE
+    cdef int thread
     cdef Py_ssize_t size = 2 * PIECE * <Py_ssize_t>sizeof(real)
     cdef char *memory = <char *>malloc(threads * size)
     if memory == NULL:
         raise MemoryError()
+    start_team(&team, threads, items, c.n)
     with nogil:
         if threads == 1:
-            for which in range(items):
-                elementwise_piece(c, <real *>memory, which)
+            elementwise_pieces(c, <real *>memory, &team, 0)
         else:
-            watch = watch_loop(c.n)
-            for which in prange(items, num_threads=threads, schedule="dynamic", chunksize=share(items, threads)):
-                elementwise_piece(c, <real *>(memory + threadid() * size), which)
-                item_done(&watch)
-            loop_done(&watch)
+            for thread in prange(threads, num_threads=threads, schedule="static", chunksize=1):
+                elementwise_pieces(c, <real *>(memory + thread * size), &team, thread)
+        end_team(&team)
         free(memory)
     return 0
 

@@ -30,10 +30,10 @@ import numpy as np
 from fastxent._arrays cimport (FLOAT32, FLOAT64, INT64, UINT64, Integers, Rows, direct_rows, integers_of, is_direct,
                                read_integer, read_rows, rows_of, write_rows)
 from fastxent._heads cimport NOT_P, P, Head, extended, head_of, wide
-from fastxent._kernels cimport (FX_FEW, Table, Watch, active, fx_hard, fx_rows, fx_target, fx_transform, item_done,
-                                loop_done, real, row_chain, row_dot, row_moment, row_product, row_refused,
+from fastxent._kernels cimport (FX_FEW, Table, Team, active, end_team, fx_hard, fx_rows, fx_target, fx_transform,
+                                next_item, real, row_chain, row_dot, row_moment, row_product, row_refused,
                                 row_stored_moment, row_subtract, row_target, rows_curvature, rows_expsum, rows_pick,
-                                rows_put, rows_scale, rows_transform, share, threads_for, watch_loop)
+                                rows_put, rows_scale, rows_transform, start_team, threads_for)
 from fastxent._memory cimport empty
 from fastxent._rows cimport align, block_size, chunk_rows, summed_rows
 
@@ -952,10 +952,17 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
         write_rows(k, &c.hess, b.first, b.count, n, hess)
 
 
+cdef void loss_chunks(Call *c, Scratch *s, Team *team, int thread, real *like) noexcept nogil:
+    cdef Py_ssize_t which = next_item(team, thread)
+    while which >= 0:
+        loss_chunk(c, s, which, like)
+        which = next_item(team, thread)
+
+
 cdef double run(Call *c, int threads, real *like) except? -1.0:
     """All chunks; the sum of their losses, added up in order."""
-    cdef Watch watch
-    cdef Py_ssize_t chunks = (c.n + c.chunk - 1) // c.chunk, sums = (c.n + c.summed - 1) // c.summed, which, size
+    cdef Team team
+    cdef Py_ssize_t chunks = (c.n + c.chunk - 1) // c.chunk, sums = (c.n + c.summed - 1) // c.summed, size
     cdef Scratch measured
     cdef Scratch *scratch
     cdef char *memory
@@ -965,20 +972,18 @@ cdef double run(Call *c, int threads, real *like) except? -1.0:
     memory = <char *>malloc(threads * size + sums * sizeof(double) + threads * sizeof(Scratch))
     if memory == NULL:
         raise MemoryError()
+    start_team(&team, threads, chunks, c.n * c.classes)
     with nogil:
         c.partial = <double *>(memory + threads * size)
         scratch = <Scratch *>(c.partial + sums)
         for thread in range(threads):
             lay_out(c, &scratch[thread], memory + thread * size, sizeof(real))
         if threads == 1:
-            for which in range(chunks):
-                loss_chunk(c, scratch, which, like)
+            loss_chunks(c, scratch, &team, 0, like)
         else:
-            watch = watch_loop(c.n * c.classes)
-            for which in prange(chunks, num_threads=threads, schedule="dynamic", chunksize=share(chunks, threads)):
-                loss_chunk(c, &scratch[threadid()], which, like)
-                item_done(&watch)
-            loop_done(&watch)
+            for thread in prange(threads, num_threads=threads, schedule="static", chunksize=1):
+                loss_chunks(c, &scratch[thread], &team, thread, like)
+        end_team(&team)
         total = c.kernels.f64.sum(c.partial, sums) if c.losses == NULL else 0.0
         free(memory)
     return total

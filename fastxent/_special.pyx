@@ -1,5 +1,5 @@
 """logsumexp, softmax and log_softmax over rows, taken in chunks as in `_softmax`."""
-from cython.parallel cimport prange, threadid
+from cython.parallel cimport prange
 from libc.math cimport INFINITY
 from libc.stdlib cimport free, malloc
 
@@ -7,8 +7,8 @@ cimport numpy as cnp
 import numpy as np
 
 from fastxent._arrays cimport Rows, direct_rows, is_direct, read_rows, rows_of, write_rows
-from fastxent._kernels cimport (FX_FEW, Table, Watch, active, fx_rows, item_done, loop_done, real, rows_expsum,
-                                rows_scale, rows_subtract_max, share, threads_for, watch_loop)
+from fastxent._kernels cimport (FX_FEW, Table, Team, active, end_team, fx_rows, next_item, real, rows_expsum,
+                                rows_scale, rows_subtract_max, start_team, threads_for)
 from fastxent._rows cimport add3, align, block_size, chunk_rows, summed_rows
 
 cnp.import_array()
@@ -111,28 +111,33 @@ cdef void special_chunk(const Special *c, Scratch *s, Py_ssize_t which, real *li
         write_rows(k, &c.out, first, count, n, out)
 
 
+cdef void special_chunks(Special *c, Scratch *s, Team *team, int thread, real *like) noexcept nogil:
+    cdef Py_ssize_t which = next_item(team, thread)
+    while which >= 0:
+        special_chunk(c, s, which, like)
+        which = next_item(team, thread)
+
+
 cdef int run_special(Special *c, int threads, real *like) except -1:
-    cdef Watch watch
-    cdef Py_ssize_t itemsize = sizeof(real), chunks = (c.n + c.chunk - 1) // c.chunk, which
+    cdef Team team
+    cdef Py_ssize_t itemsize = sizeof(real), chunks = (c.n + c.chunk - 1) // c.chunk
     cdef Py_ssize_t size = scratch_size(c.chunk, c.classes, itemsize)
     cdef char *memory = <char *>malloc(threads * size + threads * sizeof(Scratch))
     cdef Scratch *scratch
     cdef int thread
     if memory == NULL:
         raise MemoryError()
+    start_team(&team, threads, chunks, c.n * c.classes)
     with nogil:
         scratch = <Scratch *>(memory + threads * size)
         for thread in range(threads):
             lay_out(&scratch[thread], memory + thread * size, c.chunk, c.classes, itemsize)
         if threads == 1:
-            for which in range(chunks):
-                special_chunk(c, scratch, which, like)
+            special_chunks(c, scratch, &team, 0, like)
         else:
-            watch = watch_loop(c.n * c.classes)
-            for which in prange(chunks, num_threads=threads, schedule="dynamic", chunksize=share(chunks, threads)):
-                special_chunk(c, &scratch[threadid()], which, like)
-                item_done(&watch)
-            loop_done(&watch)
+            for thread in prange(threads, num_threads=threads, schedule="static", chunksize=1):
+                special_chunks(c, &scratch[thread], &team, thread, like)
+        end_team(&team)
         free(memory)
     return 0
 
