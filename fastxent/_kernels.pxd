@@ -230,6 +230,7 @@ cdef struct Team:
     void *memory
     int threads
     Py_ssize_t work
+    bint watched
     double began
     double busy
     double done

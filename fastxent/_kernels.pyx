@@ -137,8 +137,8 @@ def set_num_threads(n_threads):
     n_threads : int or None
         At least 1; None for the default, which is OpenMP's own number (``OMP_NUM_THREADS``, or what
         threadpoolctl set) capped by the processors that affinity and control group leave to the process. Calls that
-        leave it to the default use one thread for up to a second after others came too late to be of use, because
-        something else was running on their processors.
+        leave it to the default use fewer for up to a second after some came too late to be of use, because something
+        else was running on their processors.
 
     Returns
     -------
@@ -185,22 +185,27 @@ cdef Py_ssize_t threads_at_most(object n_threads) except -1:
 
 cdef int threads_for(object n_threads, Py_ssize_t work) except -1:
     cdef Py_ssize_t threads = max(1, min(threads_at_most(n_threads), work // work_per_thread))
-    if threads > 1 and n_threads is None and fx_clock() < alone[size_of(work)].until:
-        return 1
+    cdef const Fewer *of = &fewer[size_of(work)]
+    if n_threads is None and threads > of.most and fx_clock() < of.until:
+        return of.most
     return threads
 
 
-# After a loop that waited for a thread that came late, calls of that size do without others for a while, which doubles
-# each time that it happens again. All in seconds; that several threads may write here at a time does no harm.
-cdef struct Alone:
+# After a loop that waited for a thread that came late, calls of that size use half as many for a while, which doubles each
+# time that it happens again. All in seconds; that several threads may write here at a time does no harm.
+cdef struct Fewer:
+    int most
     double until
     double pause
 
 cdef enum:
     LONG_WORK = 1 << 22
+    # With fewer, the last item of one thread may keep all others waiting, and nobody was late.
+    WATCHED_ITEMS = 16
 
-cdef double SHORTEST_PAUSE = 0.02, LONGEST_PAUSE = 1.0, SHORTEST_LOSS = 1e-4
-cdef Alone[2] alone
+cdef double SHORTEST_PAUSE = 0.02, LONGEST_PAUSE = 1.0, SHORTEST_LOSS = 1e-4, LARGEST_SHARE = 0.12
+cdef Fewer[2] fewer
+fewer[0].most = fewer[1].most = 1
 
 
 cdef int size_of(Py_ssize_t work) noexcept nogil:
@@ -219,25 +224,30 @@ cdef int start_team(Team *team, int threads, Py_ssize_t items, Py_ssize_t work) 
     team.hands = <fx_hand *>((<uintptr_t>team.memory + 63) & ~<uintptr_t>63)
     fx_deal(team.hands, threads, items)
     team.work = work
+    team.watched = items >= WATCHED_ITEMS * threads
     team.busy = fx_busy_clock()
     team.began = team.done = fx_clock()
     return 0
 
 
 cdef void end_team(const Team *team) noexcept nogil:
-    cdef Alone *of = &alone[size_of(team.work)]
+    cdef Fewer *of
     cdef double now, taken, lost
     if team.threads == 1:
         return
     free(team.memory)
+    if not team.watched:
+        return
+    of = &fewer[size_of(team.work)]
     now = fx_clock()
     taken = now - team.began
     lost = max(now - team.done, taken - (fx_busy_clock() - team.busy))
-    if lost < SHORTEST_LOSS or lost < 0.12 * taken:
+    if lost >= SHORTEST_LOSS and lost >= LARGEST_SHARE * taken:
+        of.pause = min(max(2.0 * of.pause, SHORTEST_PAUSE), LONGEST_PAUSE)
+        of.most = team.threads // 2
+        of.until = now + of.pause
+    elif now >= of.until:
         of.pause = 0.0
-        return
-    of.pause = min(max(2.0 * of.pause, SHORTEST_PAUSE), LONGEST_PAUSE)
-    of.until = now + of.pause
 
 
 def default_num_threads():
