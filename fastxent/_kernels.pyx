@@ -191,8 +191,8 @@ cdef int threads_for(object n_threads, Py_ssize_t work) except -1:
     return threads
 
 
-# After a loop that waited for a thread that came late, calls of that size use half as many for a while, which doubles each
-# time that it happens again. All in seconds; that several threads may write here at a time does no harm.
+# After a loop that waited for a thread that came late, calls of that size use half as many for a while, which doubles
+# each time that it happens again. All in seconds; that several threads may write here at a time does no harm.
 cdef struct Fewer:
     int most
     double until
