@@ -213,6 +213,7 @@ cdef int threads_for(object n_threads, Py_ssize_t work) except -1
 cdef extern from "threads.h" nogil:
     double fx_clock()
     double fx_busy_clock()
+    long fx_preemptions()
 
 cdef extern from "team.h" nogil:
     ctypedef struct fx_hand:
@@ -234,9 +235,11 @@ cdef struct Team:
     double began
     double busy
     double done
+    long preemptions
 
-# Deals out the items, `work` elements in all.
-cdef int start_team(Team *team, int threads, Py_ssize_t items, Py_ssize_t work) except -1
+# Deals out the items, `work` elements in all. Raises MemoryError if the memory that the caller has just asked for is
+# NULL, and frees it if there is none for the team.
+cdef int start_team(Team *team, int threads, Py_ssize_t items, Py_ssize_t work, void *memory) except -1
 
 cdef inline Py_ssize_t next_item(Team *team, int thread) noexcept nogil:
     """The next item of the thread, of which 0 is the one that called; -1 if there is none."""

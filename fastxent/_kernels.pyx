@@ -186,8 +186,8 @@ cdef Py_ssize_t threads_at_most(object n_threads) except -1:
 cdef int threads_for(object n_threads, Py_ssize_t work) except -1:
     cdef Py_ssize_t threads = max(1, min(threads_at_most(n_threads), work // work_per_thread))
     cdef const Fewer *of = &fewer[size_of(work)]
-    if n_threads is None and threads > of.most and fx_clock() < of.until:
-        return of.most
+    if n_threads is None and threads > 1 and fx_clock() < of.until:
+        return max(1, min(threads, of.most))
     return threads
 
 
@@ -195,6 +195,7 @@ cdef int threads_for(object n_threads, Py_ssize_t work) except -1:
 # each time that it happens again. All in seconds; that several threads may write here at a time does no harm.
 cdef struct Fewer:
     int most
+    double since
     double until
     double pause
 
@@ -205,14 +206,15 @@ cdef enum:
 
 cdef double SHORTEST_PAUSE = 0.02, LONGEST_PAUSE = 1.0, SHORTEST_LOSS = 1e-4, LARGEST_SHARE = 0.12
 cdef Fewer[2] fewer
-fewer[0].most = fewer[1].most = 1
 
 
 cdef int size_of(Py_ssize_t work) noexcept nogil:
     return work >= LONG_WORK
 
 
-cdef int start_team(Team *team, int threads, Py_ssize_t items, Py_ssize_t work) except -1:
+cdef int start_team(Team *team, int threads, Py_ssize_t items, Py_ssize_t work, void *memory) except -1:
+    if memory == NULL:
+        raise MemoryError()
     team.threads = threads
     if threads == 1:
         team.hands = &team.own
@@ -220,11 +222,13 @@ cdef int start_team(Team *team, int threads, Py_ssize_t items, Py_ssize_t work) 
         return 0
     team.memory = malloc((threads + 1) * sizeof(fx_hand))
     if team.memory == NULL:
+        free(memory)
         raise MemoryError()
     team.hands = <fx_hand *>((<uintptr_t>team.memory + 63) & ~<uintptr_t>63)
     fx_deal(team.hands, threads, items)
     team.work = work
     team.watched = items >= WATCHED_ITEMS * threads
+    team.preemptions = fx_preemptions()
     team.busy = fx_busy_clock()
     team.began = team.done = fx_clock()
     return 0
@@ -239,12 +243,19 @@ cdef void end_team(const Team *team) noexcept nogil:
     if not team.watched:
         return
     of = &fewer[size_of(team.work)]
+    # What delayed several calls at once counts once.
+    if team.began < of.since:
+        return
     now = fx_clock()
     taken = now - team.began
-    lost = max(now - team.done, taken - (fx_busy_clock() - team.busy))
+    lost = now - team.done
+    # A thread may also have waited for the disk.
+    if fx_preemptions() > team.preemptions:
+        lost = max(lost, taken - (fx_busy_clock() - team.busy))
     if lost >= SHORTEST_LOSS and lost >= LARGEST_SHARE * taken:
+        of.most = min(of.most, team.threads // 2) if now < of.until else team.threads // 2
         of.pause = min(max(2.0 * of.pause, SHORTEST_PAUSE), LONGEST_PAUSE)
-        of.most = team.threads // 2
+        of.since = now
         of.until = now + of.pause
     elif now >= of.until:
         of.pause = 0.0

@@ -1,4 +1,4 @@
-"""New arrays for results; the memory of large ones is kept when they are freed (memory.h)."""
+"""New arrays for results; the memory of large ones is kept when they are freed (kept_memory.h)."""
 import os
 
 cimport numpy as cnp
@@ -8,7 +8,7 @@ from libc.string cimport memset, strcpy
 
 import numpy as np
 
-cdef extern from "memory.h":
+cdef extern from "kept_memory.h":
     void *fx_memory_malloc(void *context, size_t size) noexcept
     void *fx_memory_calloc(void *context, size_t count, size_t size) noexcept
     void *fx_memory_realloc(void *context, void *memory, size_t size) noexcept
@@ -61,7 +61,7 @@ cdef cnp.ndarray empty(int ndim, cnp.npy_intp *shape, int type_number):
         PyDataMem_SetHandler(before)
 
 
-def empty_like(cnp.ndarray array, dtype=None):
+def empty_like(cnp.ndarray array not None, dtype=None):
     """`numpy.empty_like`, never of a subclass."""
     cdef object kind = array.dtype if dtype is None else dtype
     if cnp.PyArray_SIZE(array) * kind.itemsize < LARGE:
@@ -78,7 +78,8 @@ def set_kept_memory(n_bytes):
 
     New memory costs about as much as computing what goes into it: the system clears every page. So results of 4 MiB
     and more leave theirs to the next one of about that size. What is kept is given back before new memory is asked
-    for, and taken by the system whenever memory is short (Linux only; elsewhere nothing is kept).
+    for such a result, and taken by the system whenever memory is short (Linux only; elsewhere nothing is kept, nor
+    where the address space of the process is limited, unless you say how much).
 
     Parameters
     ----------
@@ -94,7 +95,7 @@ def set_kept_memory(n_bytes):
     Raises
     ------
     TypeError, ValueError
-        `n_bytes` is not an integer, or negative.
+        `n_bytes` is not an integer, or negative; or ``FASTXENT_KEPT_MEMORY`` is no number.
 
     Examples
     --------
@@ -108,7 +109,7 @@ def set_kept_memory(n_bytes):
     if isinstance(n_bytes, bool) or not hasattr(n_bytes, "__index__"):
         raise TypeError(f"n_bytes is {n_bytes!r}: give a number of bytes, or None")
     if not 0 <= n_bytes.__index__() <= SIZE_MAX:
-        raise ValueError(f"n_bytes is {n_bytes}: give a number of bytes of at least 0, or None")
+        raise ValueError(f"n_bytes is {n_bytes}: give a number of bytes from 0 to {SIZE_MAX}, or None")
     return fx_memory_keep(n_bytes.__index__())
 
 
@@ -117,8 +118,11 @@ cdef size_t default_memory() except? 0:
     if asked is None:
         return fx_memory_default()
     if not asked.isdecimal() or int(asked) > SIZE_MAX:
-        raise ImportError(f"FASTXENT_KEPT_MEMORY={asked}: give a number of bytes")
+        raise ValueError(f"FASTXENT_KEPT_MEMORY={asked}: give a number of bytes")
     return int(asked)
 
 
-set_kept_memory(None)
+try:
+    set_kept_memory(None)
+except ValueError as error:
+    raise ImportError(error) from None

@@ -178,9 +178,7 @@ cdef double run_binary(Binary *c, int threads, real *like) except? -1.0:
     cdef char *memory = <char *>malloc(threads * size + items * <Py_ssize_t>sizeof(double))
     cdef double total
     cdef int thread
-    if memory == NULL:
-        raise MemoryError()
-    start_team(&team, threads, items, c.n)
+    start_team(&team, threads, items, c.n, memory)
     # What is beyond the last piece of positive weights is read, and not used.
     for thread in range(threads):
         memset(memory + thread * size, 0, positives)
@@ -709,9 +707,7 @@ cdef double run(Call *c, int threads, real *like) except? -1.0:
     cdef Scratch *scratch
     cdef double total
     cdef int thread
-    if memory == NULL:
-        raise MemoryError()
-    start_team(&team, threads, chunks, c.n * c.classes)
+    start_team(&team, threads, chunks, c.n * c.classes, memory)
     with nogil:
         c.partial = <double *>(memory + threads * size)
         scratch = <Scratch *>(c.partial + sums)

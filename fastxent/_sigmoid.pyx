@@ -136,9 +136,7 @@ cdef double run(Call *c, int threads, real *like) except? -1.0:
     cdef Py_ssize_t size = ROOMS * PIECE * <Py_ssize_t>sizeof(real)
     cdef char *memory = <char *>malloc(threads * size + items * <Py_ssize_t>sizeof(double))
     cdef double total
-    if memory == NULL:
-        raise MemoryError()
-    start_team(&team, threads, items, work_of(c, real is float))
+    start_team(&team, threads, items, work_of(c, real is float), memory)
     with nogil:
         c.sums = <double *>(memory + threads * size)
         if threads == 1:
@@ -331,9 +329,7 @@ cdef int run_elementwise(Elementwise *c, int threads, real *like) except -1:
     cdef int thread
     cdef Py_ssize_t size = 2 * PIECE * <Py_ssize_t>sizeof(real)
     cdef char *memory = <char *>malloc(threads * size)
-    if memory == NULL:
-        raise MemoryError()
-    start_team(&team, threads, items, c.n)
+    start_team(&team, threads, items, c.n, memory)
     with nogil:
         if threads == 1:
             elementwise_pieces(c, <real *>memory, &team, 0)

@@ -970,9 +970,7 @@ cdef double run(Call *c, int threads, real *like) except? -1.0:
     cdef int thread
     size = lay_out(c, &measured, NULL, sizeof(real))
     memory = <char *>malloc(threads * size + sums * sizeof(double) + threads * sizeof(Scratch))
-    if memory == NULL:
-        raise MemoryError()
-    start_team(&team, threads, chunks, c.n * c.classes)
+    start_team(&team, threads, chunks, c.n * c.classes, memory)
     with nogil:
         c.partial = <double *>(memory + threads * size)
         scratch = <Scratch *>(c.partial + sums)

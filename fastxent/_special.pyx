@@ -125,9 +125,7 @@ cdef int run_special(Special *c, int threads, real *like) except -1:
     cdef char *memory = <char *>malloc(threads * size + threads * sizeof(Scratch))
     cdef Scratch *scratch
     cdef int thread
-    if memory == NULL:
-        raise MemoryError()
-    start_team(&team, threads, chunks, c.n * c.classes)
+    start_team(&team, threads, chunks, c.n * c.classes, memory)
     with nogil:
         scratch = <Scratch *>(memory + threads * size)
         for thread in range(threads):

@@ -379,9 +379,9 @@ static FX_INLINE void KERNEL(expsum_group)(const REAL *x, const REAL *low, int p
     BUNDLED(reference) all = OP(refer_all)(&to);
     SUM sum = OP(sum_zero)(), margin = OP(sum_zero)();
     V zero = OP(set)(0), one = OP(set)(1), different = zero, present = zero;
+    for (ptrdiff_t j = n; j % BUNDLE; ++j) column[j] = lows[j] = zero;
     for (ptrdiff_t j = 0; j < n; j += BUNDLE) {
         BUNDLED(vector) score, low_of = BUNDLED(set)(0), rest, value;
-        /* Beyond the last column, which may as well be anything. */
         for (int u = 0; u < BUNDLE; ++u) score.at[u] = column[j + u];
         if (paired)
             for (int u = 0; u < BUNDLE; ++u) low_of.at[u] = lows[j + u];

@@ -1,7 +1,7 @@
 /* Memory of large results: what was freed last is kept and given out again, since a page that the system gives anew costs
    about as much as computing what goes into it. */
-#ifndef FX_MEMORY_H
-#define FX_MEMORY_H
+#ifndef FX_KEPT_MEMORY_H
+#define FX_KEPT_MEMORY_H
 
 #include <stddef.h>
 
@@ -15,7 +15,7 @@ void fx_memory_free(void *context, void *memory, size_t size);
    the system has no such memory as is needed for it. */
 size_t fx_memory_keep(size_t most);
 
-/* A sixteenth of the machine's memory, at most 1 GiB. */
+/* A sixteenth of the machine's memory, at most 1 GiB; nothing where the process may have only so much of it. */
 size_t fx_memory_default(void);
 
 #endif

@@ -1,12 +1,13 @@
 /* For madvise. */
 #define _DEFAULT_SOURCE
-#include "memory.h"
+#include "kept_memory.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #if defined(__linux__)
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 /* Blocks are made of pages, the largest that any system has, and stand on huge ones. */
@@ -63,7 +64,7 @@ void *fx_memory_malloc(void *context, size_t size) {
     if (best >= 0) {
         found = take(best);
     } else {
-        /* So that nobody ever has more memory than without all this. */
+        /* So that large results never have more memory than without all this. */
         while (kept_blocks) drop_oldest();
         found = map(length);
     }
@@ -108,8 +109,11 @@ size_t fx_memory_keep(size_t most) {
 
 size_t fx_memory_default(void) {
     long pages = sysconf(_SC_PHYS_PAGES), bytes = sysconf(_SC_PAGESIZE);
-    size_t share = pages > 0 && bytes > 0 ? (size_t)pages / 16 * (size_t)bytes : 0;
-    return share < (size_t)1 << 30 ? share : (size_t)1 << 30;
+    double share = pages > 0 && bytes > 0 ? (double)pages / 16.0 * (double)bytes : 0.0;
+    struct rlimit limit;
+    /* What is kept counts there, and the system cannot take it back. */
+    if (getrlimit(RLIMIT_AS, &limit) || limit.rlim_cur != RLIM_INFINITY) return 0;
+    return share < 0x1p30 ? (size_t)share : (size_t)1 << 30;
 }
 
 #else
