@@ -5,8 +5,13 @@
 #include <math.h>
 #include <string.h>
 
-/* For functions that are told constants: what these leave of them is all that a loop should hold. */
+/* For functions that are told constants: what these leave of them is all that a loop should hold. With checks in it all, as
+   sanitizers add them, that takes gcc minutes. */
+#ifdef __SANITIZE_ADDRESS__
+#define FX_INLINE inline
+#else
 #define FX_INLINE inline __attribute__((always_inline))
+#endif
 
 #include FX_SIMD
 #include "polynomials.h"
