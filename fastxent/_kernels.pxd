@@ -252,11 +252,6 @@ cdef inline Py_ssize_t next_item(Team *team, int thread) noexcept nogil:
 cdef void end_team(const Team *team) noexcept nogil
 
 
-cdef inline Py_ssize_t share(Py_ssize_t items, int threads) noexcept nogil:
-    """How many items a thread takes at a time: few enough that one that is held up does not hold up the others."""
-    return max(1, items // (32 * threads))
-
-
 cdef inline void rows_expsum(Table k, const real *x, const real *low, Py_ssize_t stride, Py_ssize_t rows,
                              Py_ssize_t n, real *e, Py_ssize_t e_stride, const fx_rows *out) noexcept nogil:
     if real is float:

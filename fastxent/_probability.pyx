@@ -8,7 +8,7 @@ chunk's labels in one sweep, and a gradient that is one number but at the label.
 the logarithms and `row_slope` fills in the gradient; CSR rows with several entries are spread out for that. Whatever
 the targets, every row is looked through for what is no probability.
 """
-from cython.parallel cimport prange, threadid
+from cython.parallel cimport prange
 from libc.math cimport INFINITY, NAN, frexp, isfinite, ldexp, ldexpl, log, log1pl, logl
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
@@ -21,7 +21,7 @@ from fastxent._arrays cimport (Integers, Rows, direct_rows, integers_of, is_dire
 from fastxent._elements cimport PIECE, Elements, elements_of, gathered, scattered, target_of
 from fastxent._kernels cimport (Table, Team, active, binary_loss, count_outside, end_team, fx_binary, fx_mass,
                                 fx_simplex, fx_slope, fx_surprisal, next_item, real, row_fill, row_mass, row_slope,
-                                row_sum, row_surprisal, share, start_team, threads_for)
+                                row_sum, row_surprisal, start_team, threads_for)
 
 cnp.import_array()
 
@@ -847,16 +847,29 @@ cdef Py_ssize_t outside_of_piece(Table k, const Elements *array, Py_ssize_t firs
     return outside + nans if nan_too else outside
 
 
+cdef Py_ssize_t outside_of_pieces(Table k, const Elements *array, Py_ssize_t n, bint nan_too, real *room, Team *team,
+                                  int thread) noexcept nogil:
+    cdef Py_ssize_t outside = 0, which = next_item(team, thread)
+    while which >= 0:
+        outside += outside_of_piece(k, array, which * PIECE, min(PIECE, n - which * PIECE), nan_too, room)
+        which = next_item(team, thread)
+    return outside
+
+
 cdef bint look_through(Table k, const Elements *array, Py_ssize_t n, bint nan_too, int threads, real *like) except -1:
-    cdef Py_ssize_t items = (n + PIECE - 1) // PIECE, which, outside = 0
+    cdef Team team
+    cdef Py_ssize_t outside = 0
     cdef Py_ssize_t size = PIECE * <Py_ssize_t>sizeof(real)
     cdef char *memory = <char *>malloc(threads * size)
-    if memory == NULL:
-        raise MemoryError()
+    cdef int thread
+    start_team(&team, threads, (n + PIECE - 1) // PIECE, n, memory)
     with nogil:
-        for which in prange(items, num_threads=threads, schedule="dynamic", chunksize=share(items, threads)):
-            outside += outside_of_piece(k, array, which * PIECE, min(PIECE, n - which * PIECE), nan_too,
-                                        <real *>(memory + threadid() * size))
+        if threads == 1:
+            outside = outside_of_pieces(k, array, n, nan_too, <real *>memory, &team, 0)
+        else:
+            for thread in prange(threads, num_threads=threads, schedule="static", chunksize=1):
+                outside += outside_of_pieces(k, array, n, nan_too, <real *>(memory + thread * size), &team, thread)
+        end_team(&team)
         free(memory)
     return outside != 0
 

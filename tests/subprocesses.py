@@ -8,7 +8,14 @@ import sys
 import textwrap
 
 # Settings of the caller that would change what is tested.
-SETTINGS = ("FASTXENT_ISA", "OMP_NUM_THREADS", "OMP_THREAD_LIMIT", "GOMP_CPU_AFFINITY", "OMP_PROC_BIND")
+SETTINGS = (
+    "FASTXENT_ISA",
+    "FASTXENT_KEPT_MEMORY",
+    "OMP_NUM_THREADS",
+    "OMP_THREAD_LIMIT",
+    "GOMP_CPU_AFFINITY",
+    "OMP_PROC_BIND",
+)
 
 
 def run(code: str, *arguments: str, timeout: float = 60, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import resource
 import sys
 
 import numpy as np
@@ -136,7 +137,13 @@ def test_the_default_comes_from_the_environment() -> None:
     script = "import fastxent as fx; print(fx.set_kept_memory(5))"
     if sys.platform.startswith("linux"):
         assert output(script, FASTXENT_KEPT_MEMORY="12345").strip() == "12345"
-        assert 0 < int(output(script)) <= 1 << 30
+        limited = (
+            "import resource; resource.setrlimit(resource.RLIMIT_AS, (1 << 36, resource.RLIM_INFINITY)); " + script
+        )
+        unlimited = resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY
+        assert (0 < int(output(script)) <= 1 << 30) == unlimited
+        # What is kept would count, and could not be taken back.
+        assert int(output(limited)) == 0
     refused = "try:\n    import fastxent\nexcept ImportError as error:\n    print(error)"
     assert "FASTXENT_KEPT_MEMORY=much: give a number of bytes" in output(refused, FASTXENT_KEPT_MEMORY="much")
 
