@@ -1,9 +1,10 @@
 """Arrays as the row loops see them: any strides, any storage, read and written by blocks of rows."""
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy
 
 cimport numpy as cnp
 import numpy as np
+
+from fastxent._kernels cimport transpose
 
 cnp.import_array()
 
@@ -170,56 +171,76 @@ cdef void scatter(char *target, Py_ssize_t row_stride, Py_ssize_t class_stride, 
                 (<number *>(target + i * row_stride + j * class_stride))[0] = <number>values[i * n + j]
 
 
-cdef inline float from_bfloat16(uint16_t half) noexcept nogil:
-    cdef uint32_t bits = <uint32_t>half << 16
-    cdef float value
-    memcpy(&value, &bits, sizeof(value))
-    return value
-
-
-cdef inline uint16_t to_bfloat16(float value) noexcept nogil:
-    """Rounded to nearest, ties to even; a NaN stays one."""
-    cdef uint32_t bits
-    memcpy(&bits, &value, sizeof(bits))
-    if value != value:
-        return <uint16_t>(bits >> 16 | 0x40)
-    return <uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16)
+cdef enum:
+    HALVES = 256
 
 
 cdef void read_halves(Table k, const Rows *rows, const char *source, Py_ssize_t count, Py_ssize_t n,
                       real *out) noexcept nogil:
-    cdef Py_ssize_t i, j
-    cdef uint16_t half
-    cdef float value
+    cdef Py_ssize_t i, j, part, first, here
+    cdef uint16_t[HALVES] gathered
+    cdef float[HALVES] widened
+    cdef const uint16_t *halves
+    cdef float *values
     for i in range(count):
-        if rows.storage == FLOAT16 and rows.class_stride == 2 and real is float:
-            k.f32.from_f16(<const uint16_t *>(source + i * rows.inner_stride), <float *>(out + i * n), n)
-            continue
-        for j in range(n):
-            half = (<const uint16_t *>(source + i * rows.inner_stride + j * rows.class_stride))[0]
+        for part in range((n + HALVES - 1) // HALVES):
+            first = part * HALVES
+            here = min(<Py_ssize_t>HALVES, n - first)
+            halves = <const uint16_t *>(source + i * rows.inner_stride + first * rows.class_stride)
+            if rows.class_stride != 2:
+                for j in range(here):
+                    gathered[j] = (<const uint16_t *>(<const char *>halves + j * rows.class_stride))[0]
+                halves = gathered
+            values = widened
+            if real is float:
+                values = out + i * n + first
             if rows.storage == FLOAT16:
-                k.f32.from_f16(&half, &value, 1)
+                k.f32.from_f16(halves, values, here)
             else:
-                value = from_bfloat16(half)
-            out[i * n + j] = value
+                k.f32.from_bf16(halves, values, here)
+            if real is double:
+                for j in range(here):
+                    out[i * n + first + j] = widened[j]
 
 
 cdef void write_halves(Table k, const Rows *rows, char *target, Py_ssize_t count, Py_ssize_t n,
                        const real *values) noexcept nogil:
-    cdef Py_ssize_t i, j
-    cdef uint16_t half
-    cdef float value
+    cdef Py_ssize_t i, j, part, first, here
+    cdef uint16_t[HALVES] scattered
+    cdef float[HALVES] narrowed
+    cdef const float *given
+    cdef uint16_t *halves
     for i in range(count):
-        if rows.storage == FLOAT16 and rows.class_stride == 2 and real is float:
-            k.f32.to_f16(<const float *>(values + i * n), <uint16_t *>(target + i * rows.inner_stride), n)
-            continue
-        for j in range(n):
-            value = <float>values[i * n + j]
-            if rows.storage == FLOAT16:
-                k.f32.to_f16(&value, &half, 1)
+        for part in range((n + HALVES - 1) // HALVES):
+            first = part * HALVES
+            here = min(<Py_ssize_t>HALVES, n - first)
+            given = narrowed
+            if real is float:
+                given = values + i * n + first
             else:
-                half = to_bfloat16(value)
-            (<uint16_t *>(target + i * rows.inner_stride + j * rows.class_stride))[0] = half
+                for j in range(here):
+                    narrowed[j] = <float>values[i * n + first + j]
+            halves = <uint16_t *>(target + i * rows.inner_stride + first * rows.class_stride)
+            if rows.class_stride != 2:
+                halves = scattered
+            if rows.storage == FLOAT16:
+                k.f32.to_f16(given, halves, here)
+            else:
+                k.f32.to_bf16(given, halves, here)
+            if rows.class_stride != 2:
+                for j in range(here):
+                    (<uint16_t *>(target + i * rows.inner_stride + (first + j) * rows.class_stride))[0] = scattered[j]
+
+
+cdef inline bint is_transposed(const Rows *rows, real *like) noexcept nogil:
+    """Whether columns of rows are contiguous arrays of the computing type."""
+    cdef Storage own
+    if real is float:
+        own = FLOAT32
+    else:
+        own = FLOAT64
+    return (rows.storage == own and rows.inner_stride == <Py_ssize_t>sizeof(real)
+            and rows.class_stride % <Py_ssize_t>sizeof(real) == 0)
 
 
 cdef void read_rows(Table k, const Rows *rows, Py_ssize_t first, Py_ssize_t count, Py_ssize_t n,
@@ -230,7 +251,9 @@ cdef void read_rows(Table k, const Rows *rows, Py_ssize_t first, Py_ssize_t coun
     while count > 0:
         source = row_start(rows, first)
         here = min(count, rows.inner - first % rows.inner)
-        if rows.storage == FLOAT64:
+        if is_transposed(rows, out):
+            transpose(k, <const real *>source, class_stride // <Py_ssize_t>sizeof(real), n, here, out, n)
+        elif rows.storage == FLOAT64:
             gather(source, row_stride, class_stride, here, n, out, <double>0)
         elif rows.storage == FLOAT32:
             gather(source, row_stride, class_stride, here, n, out, <float>0)
@@ -265,7 +288,9 @@ cdef void write_rows(Table k, const Rows *rows, Py_ssize_t first, Py_ssize_t cou
     while count > 0:
         target = row_start(rows, first)
         here = min(count, rows.inner - first % rows.inner)
-        if rows.storage == FLOAT64:
+        if is_transposed(rows, <real *>NULL):
+            transpose(k, values, n, here, n, <real *>target, class_stride // <Py_ssize_t>sizeof(real))
+        elif rows.storage == FLOAT64:
             scatter(target, row_stride, class_stride, here, n, values, <double>0)
         elif rows.storage == FLOAT32:
             scatter(target, row_stride, class_stride, here, n, values, <float>0)

@@ -20,6 +20,14 @@ cdef extern from "kernels.h" nogil:
         int max_given
         int precise
 
+    enum:
+        FX_PART
+        FX_DONE
+        FX_WHOLE
+
+    ctypedef struct fx_part:
+        double top
+
     ctypedef struct fx_hard:
         const double *weight
         const double *mass
@@ -104,6 +112,10 @@ cdef extern from "kernels.h" nogil:
     ctypedef struct fx_f32_kernels:
         void (*rows_expsum)(const float *, const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, float *, Py_ssize_t,
                             const fx_rows *) noexcept nogil
+        double (*row_max)(const float *, Py_ssize_t) noexcept nogil
+        void (*row_part)(const float *, const float *, Py_ssize_t, float *, int, const fx_rows *,
+                         fx_part *) noexcept nogil
+        int (*row_end)(const fx_part *, Py_ssize_t, Py_ssize_t, int, int, const fx_rows *) noexcept nogil
         void (*rows_pick)(const float *, Py_ssize_t, Py_ssize_t, const Py_ssize_t *, double *) noexcept nogil
         void (*rows_put)(float *, Py_ssize_t, Py_ssize_t, const Py_ssize_t *, const double *) noexcept nogil
         void (*rows_transform)(const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const fx_transform *, const float *,
@@ -125,6 +137,7 @@ cdef extern from "kernels.h" nogil:
         int (*row_refused)(const float *, Py_ssize_t) noexcept nogil
         double (*row_dot)(const float *, const float *, Py_ssize_t) noexcept nogil
         void (*row_product)(const float *, const float *, Py_ssize_t, double, double, float *) noexcept nogil
+        void (*transpose)(const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, float *, Py_ssize_t) noexcept nogil
         void (*row_chain)(float *, float *, const float *, const float *, Py_ssize_t) noexcept nogil
         void (*expit)(const float *, float *, Py_ssize_t) noexcept nogil
         void (*log_expit)(const float *, float *, Py_ssize_t) noexcept nogil
@@ -142,10 +155,16 @@ cdef extern from "kernels.h" nogil:
                           float *) noexcept nogil
         void (*from_f16)(const uint16_t *, float *, Py_ssize_t) noexcept nogil
         void (*to_f16)(const float *, uint16_t *, Py_ssize_t) noexcept nogil
+        void (*from_bf16)(const uint16_t *, float *, Py_ssize_t) noexcept nogil
+        void (*to_bf16)(const float *, uint16_t *, Py_ssize_t) noexcept nogil
 
     ctypedef struct fx_f64_kernels:
         void (*rows_expsum)(const double *, const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, double *, Py_ssize_t,
                             const fx_rows *) noexcept nogil
+        double (*row_max)(const double *, Py_ssize_t) noexcept nogil
+        void (*row_part)(const double *, const double *, Py_ssize_t, double *, int, const fx_rows *,
+                         fx_part *) noexcept nogil
+        int (*row_end)(const fx_part *, Py_ssize_t, Py_ssize_t, int, int, const fx_rows *) noexcept nogil
         void (*rows_pick)(const double *, Py_ssize_t, Py_ssize_t, const Py_ssize_t *, double *) noexcept nogil
         void (*rows_put)(double *, Py_ssize_t, Py_ssize_t, const Py_ssize_t *, const double *) noexcept nogil
         void (*rows_transform)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const fx_transform *, const double *,
@@ -167,6 +186,7 @@ cdef extern from "kernels.h" nogil:
         int (*row_refused)(const double *, Py_ssize_t) noexcept nogil
         double (*row_dot)(const double *, const double *, Py_ssize_t) noexcept nogil
         void (*row_product)(const double *, const double *, Py_ssize_t, double, double, double *) noexcept nogil
+        void (*transpose)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, double *, Py_ssize_t) noexcept nogil
         void (*row_chain)(double *, double *, const double *, const double *, Py_ssize_t) noexcept nogil
         void (*expit)(const double *, double *, Py_ssize_t) noexcept nogil
         void (*log_expit)(const double *, double *, Py_ssize_t) noexcept nogil
@@ -258,6 +278,29 @@ cdef inline void rows_expsum(Table k, const real *x, const real *low, Py_ssize_t
         k.f32.rows_expsum(x, low, stride, rows, n, e, e_stride, out)
     else:
         k.f64.rows_expsum(x, low, stride, rows, n, e, e_stride, out)
+
+
+cdef inline double row_max(Table k, const real *x, Py_ssize_t n) noexcept nogil:
+    if real is float:
+        return k.f32.row_max(x, n)
+    else:
+        return k.f64.row_max(x, n)
+
+
+cdef inline void row_part(Table k, const real *x, const real *low, Py_ssize_t n, real *e, int how, const fx_rows *of,
+                          fx_part *out) noexcept nogil:
+    if real is float:
+        k.f32.row_part(x, low, n, e, how, of, out)
+    else:
+        k.f64.row_part(x, low, n, e, how, of, out)
+
+
+cdef inline int row_end(Table k, const fx_part *parts, Py_ssize_t count, Py_ssize_t n, int how, bint stored,
+                        const fx_rows *of, const real *like) noexcept nogil:
+    if real is float:
+        return k.f32.row_end(parts, count, n, how, stored, of)
+    else:
+        return k.f64.row_end(parts, count, n, how, stored, of)
 
 
 cdef inline void rows_pick(Table k, const real *x, Py_ssize_t stride, Py_ssize_t rows, const Py_ssize_t *label,
@@ -366,6 +409,14 @@ cdef inline void row_product(Table k, const real *p, const real *v, Py_ssize_t n
         k.f32.row_product(p, v, n, factor, offset, out)
     else:
         k.f64.row_product(p, v, n, factor, offset, out)
+
+
+cdef inline void transpose(Table k, const real *x, Py_ssize_t stride, Py_ssize_t rows, Py_ssize_t n, real *out,
+                           Py_ssize_t out_stride) noexcept nogil:
+    if real is float:
+        k.f32.transpose(x, stride, rows, n, out, out_stride)
+    else:
+        k.f64.transpose(x, stride, rows, n, out, out_stride)
 
 
 cdef inline void row_chain(Table k, real *grad, real *hess, const real *slope, const real *bend,

@@ -13,9 +13,15 @@ cdef inline Py_ssize_t summed_rows(Py_ssize_t classes, Py_ssize_t itemsize) noex
     return rows
 
 
-cdef inline Py_ssize_t chunk_rows(Py_ssize_t summed, bint direct) noexcept nogil:
-    """Rows taken together: more where they are gathered from columns, so that cache lines are used whole."""
-    return summed if direct else max(16, summed)
+cdef inline Py_ssize_t chunk_rows(Py_ssize_t summed, bint direct, Py_ssize_t row_size) noexcept nogil:
+    """Rows taken together: more where they are gathered from columns, so that cache lines and pages are used well.
+    A row takes `row_size` bytes."""
+    cdef Py_ssize_t rows = max(16, summed)
+    if direct:
+        return summed
+    while rows < 64 and 2 * rows * row_size <= 262144:
+        rows *= 2
+    return rows
 
 
 cdef inline char *align(char *p) noexcept nogil:

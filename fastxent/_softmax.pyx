@@ -30,11 +30,12 @@ import numpy as np
 from fastxent._arrays cimport (FLOAT32, FLOAT64, INT64, UINT64, Integers, Rows, direct_rows, integers_of, is_direct,
                                read_integer, read_rows, rows_of, write_rows)
 from fastxent._heads cimport NOT_P, P, Head, extended, head_of, wide
-from fastxent._kernels cimport (FX_FEW, Table, Team, active, end_team, fx_hard, fx_rows, fx_target, fx_transform,
-                                next_item, real, row_chain, row_dot, row_moment, row_product, row_refused,
+from fastxent._kernels cimport (FX_FEW, Table, Team, active, end_team, fx_hard, fx_part, fx_rows, fx_target,
+                                fx_transform, next_item, real, row_chain, row_dot, row_moment, row_product, row_refused,
                                 row_stored_moment, row_subtract, row_target, rows_curvature, rows_expsum, rows_pick,
                                 rows_put, rows_scale, rows_transform, start_team, threads_for)
 from fastxent._memory cimport empty
+from fastxent._parts cimport FX_PART, expsum_row, part_size, parts_of, scale_row, threads_within
 from fastxent._rows cimport align, block_size, chunk_rows, summed_rows
 
 cdef extern from "<math.h>" nogil:
@@ -71,6 +72,7 @@ cdef struct Call:
     Py_ssize_t classes
     Py_ssize_t chunk
     Py_ssize_t summed
+    int within                 # threads that take one row together, or 1
     Rows scores
     bint transformed
     bint paired
@@ -103,6 +105,10 @@ cdef struct Call:
 cdef struct Scratch:
     fx_rows stats
     fx_hard hard
+    fx_part *parts             # of a row that is taken in parts
+    fx_target *targets
+    double *tops
+    double *tops_low
     double *weight
     double *log_total
     double *log_rest           # what that rounds off
@@ -125,6 +131,7 @@ cdef struct Scratch:
     double *bend
     double *curve_scale
     Py_ssize_t *label
+    Rows dense                 # targets where they stand, or as copies in `y`
     void *x
     void *e
     void *out
@@ -133,7 +140,8 @@ cdef struct Scratch:
     void *low
     void *cap_slope
     void *cap_bend
-    void *vector               # a row
+    void *given                # a row of a vector, and what is made of it
+    void *vector
     void *soft                 # gradients of soft targets, and their rows of the Hessian
     void *soft_curve
     void *elements             # ELEMENTS rows of the head's arguments
@@ -156,7 +164,9 @@ cdef Py_ssize_t lay_out(const Call *c, Scratch *s, char *memory, Py_ssize_t item
     """Divide one thread's memory, all of it on its own cache lines; returns how much that takes."""
     cdef Py_ssize_t figure = c.chunk * <Py_ssize_t>sizeof(double)
     cdef Py_ssize_t block = block_size(c.chunk, c.classes, itemsize), rows = c.chunk * c.classes * itemsize
+    cdef Py_ssize_t parts = parts_of(c.classes)
     cdef bint smoothed = c.smoothing != 0.0
+    cdef bint direct = is_direct(&c.dense, <double *>NULL) if itemsize == 8 else is_direct(&c.dense, <float *>NULL)
     cdef char *start = align(memory)
     memory = start
     s.stats.max = <double *>take(&memory, figure)
@@ -205,11 +215,17 @@ cdef Py_ssize_t lay_out(const Call *c, Scratch *s, char *memory, Py_ssize_t item
     if not smoothed:
         s.stats.margins = s.stats.margins_rest = s.stats.classes = NULL
     s.label = <Py_ssize_t *>take(&memory, c.chunk * sizeof(Py_ssize_t))
-    s.x = take(&memory, block)
-    s.e = take(&memory, block)
-    s.out = take(&memory, block)
-    s.y = take(&memory, c.classes * itemsize)
-    s.vector = take(&memory, c.classes * itemsize)
+    s.parts = <fx_part *>take(&memory, parts * sizeof(fx_part))
+    s.targets = <fx_target *>take(&memory, parts * sizeof(fx_target))
+    s.tops = <double *>take(&memory, parts * sizeof(double))
+    s.tops_low = <double *>take(&memory, parts * sizeof(double))
+    # A row that stands by itself may be nearly all the memory there is: nothing is taken that will not be used.
+    s.x = take(&memory, block if c.chunk > 1 or c.has_hess or c.has_vector else 0)
+    s.e = take(&memory, block if c.chunk > 1 or c.in_place or c.transform.cap > 0.0 else 0)
+    s.out = take(&memory, block if c.has_grad or c.has_hess else 0)
+    s.y = take(&memory, block if c.kind == DENSE and (c.chunk > 1 or not direct) else 0)
+    s.given = take(&memory, c.classes * itemsize if c.has_vector else 0)
+    s.vector = take(&memory, c.classes * itemsize if c.has_vector else 0)
     if c.transformed:
         s.high = take(&memory, rows)
         s.low = take(&memory, rows)
@@ -296,11 +312,45 @@ cdef inline const real *dense_row(const Call *c, const Rows *rows, Py_ssize_t ro
     return y
 
 
+cdef inline void add_pair(double *sum, double *rest, double more, double more_rest) noexcept nogil:
+    """Add a number and its rest to a sum and its rest."""
+    cdef double before = sum[0], rounded
+    sum[0] = before + more
+    rounded = sum[0] - before
+    rest[0] += more_rest
+    if isfinite(sum[0]):
+        rest[0] += (before - (sum[0] - rounded)) + (more - rounded)
+
+
+cdef inline void measure_target(const Call *c, Scratch *s, Py_ssize_t i, const real *y, const real *x,
+                                const real *low, fx_target *out) noexcept nogil:
+    """What a dense target comes to, part by part."""
+    cdef Py_ssize_t part, start, n = c.classes, count = parts_of(n)
+    cdef double max = s.stats.max[i], max_low = s.stats.max_low[i] if low != NULL else 0.0
+    cdef fx_target *of
+    if count == 1:
+        row_target(c.kernels, y, x, low, n, max, max_low, out)
+        return
+    for part in prange(count, num_threads=c.within, schedule="static"):
+        start = part * FX_PART
+        row_target(c.kernels, y + start, x + start, low + start if low != NULL else NULL, part_size(part, n), max,
+                   max_low, &s.targets[part])
+    memset(out, 0, sizeof(fx_target))
+    for part in range(count):
+        of = &s.targets[part]
+        add_pair(&out.sum, &out.sum_rest, of.sum, of.sum_rest)
+        add_pair(&out.margin, &out.margin_rest, of.margin, of.margin_rest)
+        out.count += of.count
+        out.refused |= of.refused
+        if of.count:
+            out.last = part * FX_PART + of.last
+
+
 cdef inline void read_dense(Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row, const real *x,
                             const real *low) noexcept nogil:
     cdef fx_target target
-    cdef const real *y = dense_row(c, &c.dense, row, <real *>s.y)
-    row_target(c.kernels, y, x, low, c.classes, s.stats.max[i], s.stats.max_low[i] if low != NULL else 0.0, &target)
+    cdef const real *y = direct_rows(&s.dense, row, 1, x)
+    measure_target(c, s, i, y, x, low, &target)
     if target.refused:
         c.refused = True
     if target.count == 1:
@@ -355,7 +405,7 @@ cdef bint misplaced(const Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row, con
             if c.sparse.values[entry] != 0.0 and is_left_out(c, row, read_integer(&c.sparse.indices, entry)):
                 return True
     elif c.kind == DENSE:
-        y = dense_row(c, &c.dense, row, <real *>s.y)
+        y = direct_rows(&s.dense, row, 1, like)
         for j in range(c.classes):
             if y[j] != 0 and is_left_out(c, row, j):
                 return True
@@ -391,7 +441,7 @@ cdef void expand_targets(const Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row
     if s.label[i] >= 0:
         target[s.label[i]] += kept * s.mass[i]
     elif c.kind == DENSE:
-        y = dense_row(c, &c.dense, row, <real *>s.y)
+        y = direct_rows(&s.dense, row, 1, x)
         for j in range(c.classes):
             target[j] += kept * y[j]
     else:
@@ -685,10 +735,25 @@ cdef struct Block:
     Py_ssize_t e_stride
 
 
+cdef inline void transform_rows(const Call *c, Scratch *s, const Block *b, Py_ssize_t start, Py_ssize_t n,
+                                const uint8_t *bytes, Py_ssize_t stride, double *max, double *max_low,
+                                real *like) noexcept nogil:
+    """n classes of each row, from `start` on."""
+    cdef bint capped = c.transform.cap > 0.0
+    cdef const real *bias = <const real *>c.bias
+    cdef const real *bias_low = <const real *>c.bias_low
+    rows_transform(c.kernels, <real *>b.x + start, b.x_stride, b.count, n, &c.transform,
+                   bias + start if bias != NULL else NULL, bias_low + start if bias != NULL else NULL,
+                   bytes + start if bytes != NULL else NULL, stride, <real *>s.high + start,
+                   <real *>s.low + start if c.paired else NULL, <real *>s.cap_slope + start if capped else NULL,
+                   <real *>s.cap_bend + start if capped and (c.has_hess or c.has_vector) else NULL, max, max_low)
+
+
 cdef inline void transform_chunk(const Call *c, Scratch *s, Block *b, real *like) noexcept nogil:
-    cdef Py_ssize_t n = c.classes, stride = n, i, j
+    cdef Py_ssize_t n = c.classes, stride = n, i, j, parts = parts_of(n)
     cdef const Rows *mask = &c.left_out
     cdef const uint8_t *bytes = NULL
+    cdef double *max_low = s.moment if s.stats.max_low == NULL else s.stats.max_low
     if c.has_left_out:
         if mask.class_stride == 1 and b.first % mask.inner + b.count <= mask.inner:
             bytes = <const uint8_t *>(mask.data + (b.first // mask.inner) * mask.outer_stride
@@ -699,11 +764,20 @@ cdef inline void transform_chunk(const Call *c, Scratch *s, Block *b, real *like
             for i in range(b.count):
                 for j in range(n):
                     s.bytes[i * n + j] = is_left_out(c, b.first + i, j)
-    rows_transform(c.kernels, <real *>b.x, b.x_stride, b.count, n, &c.transform, <const real *>c.bias,
-                   <const real *>c.bias_low, bytes, stride, <real *>s.high, <real *>s.low if c.paired else NULL,
-                   <real *>s.cap_slope if c.transform.cap > 0.0 else NULL,
-                   <real *>s.cap_bend if c.transform.cap > 0.0 and (c.has_hess or c.has_vector) else NULL,
-                   s.stats.max, s.moment if s.stats.max_low == NULL else s.stats.max_low)
+    if c.within > 1:
+        for i in prange(parts, num_threads=c.within, schedule="static"):
+            transform_rows(c, s, b, i * FX_PART, part_size(i, n), bytes, stride, s.tops + i, s.tops_low + i, like)
+        s.stats.max[0] = s.tops[0]
+        max_low[0] = s.tops_low[0]
+        for i in range(1, parts):
+            # NaN is larger than anything.
+            if s.tops[i] > s.stats.max[0] or s.tops[i] != s.tops[i]:
+                s.stats.max[0] = s.tops[i]
+                max_low[0] = s.tops_low[i]
+            elif s.tops[i] == s.stats.max[0] and s.tops_low[i] > max_low[0]:
+                max_low[0] = s.tops_low[i]
+    else:
+        transform_rows(c, s, b, 0, n, bytes, stride, s.stats.max, max_low, like)
     b.x = s.high
     b.low = s.low if c.paired else NULL
     b.x_stride = n
@@ -730,6 +804,19 @@ cdef inline void read_targets(Call *c, Scratch *s, const Block *b, real *like) n
         if c.has_left_out and s.label[i] != NO_LABEL and not (s.margin[i] < INFINITY and s.stats.max[i] > -INFINITY):
             if misplaced(c, s, i, b.first + i, <const real *>NULL):
                 c.refused = True
+
+
+cdef inline void find_dense(const Call *c, Scratch *s, const Block *b, real *like) noexcept nogil:
+    """Dense targets: rows to read from, copied together, since they may stand in columns."""
+    cdef Py_ssize_t row_size = c.classes * sizeof(real)
+    s.dense = c.dense
+    if direct_rows(&c.dense, b.first, b.count, like) == NULL:
+        read_rows(c.kernels, &c.dense, b.first, b.count, c.classes, <real *>s.y)
+        s.dense.data = <char *>s.y - b.first * row_size
+        s.dense.storage = FLOAT32 if real is float else FLOAT64
+        s.dense.inner = c.n
+        s.dense.inner_stride = row_size
+        s.dense.class_stride = sizeof(real)
 
 
 cdef inline void read_labels(const Call *c, Scratch *s, const Block *b, real *like) noexcept nogil:
@@ -799,7 +886,8 @@ cdef inline void figure_rows(Call *c, Scratch *s, const Block *b, real *like) no
 
 cdef inline void add_targets(const Call *c, Scratch *s, const Block *b, real *grad, Py_ssize_t stride) noexcept nogil:
     """What the targets contribute to gradients."""
-    cdef Py_ssize_t i, n = c.classes
+    cdef Py_ssize_t i, part, n = c.classes
+    cdef const real *y
     if c.kind == LABELS and c.linear:
         rows_put(c.kernels, grad, stride, b.count, s.label, s.at_label)
         return
@@ -809,16 +897,27 @@ cdef inline void add_targets(const Call *c, Scratch *s, const Block *b, real *gr
         elif s.label[i] == SPREAD:
             memcpy(grad + i * stride, <real *>s.soft + i * n, n * sizeof(real))
         elif s.label[i] == SOFT and c.kind == DENSE:
-            row_subtract(c.kernels, grad + i * stride, dense_row(c, &c.dense, b.first + i, <real *>s.y), n,
-                         s.at_label[i])
+            y = direct_rows(&s.dense, b.first + i, 1, grad)
+            if c.within == 1:
+                row_subtract(c.kernels, grad + i * stride, y, n, s.at_label[i])
+            else:
+                for part in prange(parts_of(n), num_threads=c.within, schedule="static"):
+                    row_subtract(c.kernels, grad + part * FX_PART, y + part * FX_PART, part_size(part, n),
+                                 s.at_label[0])
         elif s.label[i] == SOFT:
             subtract_sparse(c, b.first + i, grad + i * stride, s.at_label[i])
 
 
 cdef inline void curve_rows(const Call *c, Scratch *s, const Block *b, real *hess, Py_ssize_t stride) noexcept nogil:
     cdef Py_ssize_t i, n = c.classes
-    rows_curvature(c.kernels, <real *>b.e, b.e_stride, b.count, n, s.inverse, s.not_top, s.curve,
-                   NULL if c.linear and c.z_loss == 0.0 else s.root, hess, stride)
+    cdef const double *root = NULL if c.linear and c.z_loss == 0.0 else s.root
+    if c.within > 1:
+        for i in prange(parts_of(n), num_threads=c.within, schedule="static"):
+            rows_curvature(c.kernels, <real *>b.e + i * FX_PART, n, 1, part_size(i, n), s.inverse, s.not_top, s.curve,
+                           root, hess + i * FX_PART, n)
+    else:
+        rows_curvature(c.kernels, <real *>b.e, b.e_stride, b.count, n, s.inverse, s.not_top, s.curve, root, hess,
+                       stride)
     for i in range(b.count):
         if s.label[i] == SPREAD:
             memcpy(hess + i * stride, <real *>s.soft_curve + i * n, n * sizeof(real))
@@ -842,7 +941,7 @@ cdef inline void multiply_rows(const Call *c, Scratch *s, const Block *b, const 
         if s.curve_scale[i] == 0.0:
             continue
         v = <real *>s.vector
-        given = dense_row(c, &c.vector, b.first + i, <real *>s.y)
+        given = dense_row(c, &c.vector, b.first + i, <real *>s.given)
         slope = <const real *>s.cap_slope + i * n if c.transform.cap > 0.0 else NULL
         top = 0
         for j in range(n):
@@ -901,7 +1000,12 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
 
     if c.kind == LABELS:
         read_labels(c, s, &b, like)
-    rows_expsum(k, <real *>b.x, <real *>b.low, b.x_stride, b.count, n, <real *>b.e, b.e_stride, &s.stats)
+    elif c.kind == DENSE:
+        find_dense(c, s, &b, like)
+    if c.within > 1:
+        expsum_row(k, <real *>b.x, <real *>b.low, n, <real *>b.e, &s.stats, s.parts, c.within)
+    else:
+        rows_expsum(k, <real *>b.x, <real *>b.low, b.x_stride, b.count, n, <real *>b.e, b.e_stride, &s.stats)
     k.f64.rows_log_total(b.count, &s.stats, s.log_total, s.log_rest)
     read_targets(c, s, &b, like)
     if not c.plain and (b.e != NULL or not c.linear):
@@ -934,8 +1038,11 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
         grad = <real *>(s.x if c.has_vector else s.high)
         grad_stride = n
     if grad != NULL:
-        rows_scale(k, <real *>b.e, b.e_stride, b.count, n, s.factor, s.offset if c.smoothing != 0.0 else NULL, grad,
-                   grad_stride)
+        if c.within > 1:
+            scale_row(k, <real *>b.e, n, s.factor, s.offset if c.smoothing != 0.0 else NULL, grad, c.within)
+        else:
+            rows_scale(k, <real *>b.e, b.e_stride, b.count, n, s.factor, s.offset if c.smoothing != 0.0 else NULL, grad,
+                       grad_stride)
         add_targets(c, s, &b, grad, grad_stride)
     if c.has_vector:
         for i in range(b.count):
@@ -968,6 +1075,9 @@ cdef double run(Call *c, int threads, real *like) except? -1.0:
     cdef char *memory
     cdef double total
     cdef int thread
+    c.within = threads_within(threads, chunks, c.chunk, c.classes)
+    if c.within > 1:
+        threads = 1
     size = lay_out(c, &measured, NULL, sizeof(real))
     memory = <char *>malloc(threads * size + sums * sizeof(double) + threads * sizeof(Scratch))
     start_team(&team, threads, chunks, c.n * c.classes, memory)
@@ -1252,7 +1362,8 @@ cdef int start(Call *c, Rows scores, Py_ssize_t n, Py_ssize_t classes, bint sing
     c.classes = classes
     c.summed = summed_rows(classes, (4 if single else 8) * (3 if transformed else 1))
     c.chunk = chunk_rows(c.summed,
-                         is_direct(&c.scores, <float *>NULL) if single else is_direct(&c.scores, <double *>NULL))
+                         is_direct(&c.scores, <float *>NULL) if single else is_direct(&c.scores, <double *>NULL),
+                         classes * (4 if single else 8))
     c.transform.scale = 1.0
     c.transformed = transformed
     return 0

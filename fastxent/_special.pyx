@@ -7,8 +7,9 @@ cimport numpy as cnp
 import numpy as np
 
 from fastxent._arrays cimport Rows, direct_rows, is_direct, read_rows, rows_of, write_rows
-from fastxent._kernels cimport (FX_FEW, Table, Team, active, end_team, fx_rows, next_item, real, rows_expsum,
+from fastxent._kernels cimport (FX_FEW, Table, Team, active, end_team, fx_part, fx_rows, next_item, real, rows_expsum,
                                 rows_scale, rows_subtract_max, start_team, threads_for)
+from fastxent._parts cimport FX_PART, expsum_row, part_size, parts_of, scale_row, threads_within
 from fastxent._rows cimport add3, align, block_size, chunk_rows, summed_rows
 
 cnp.import_array()
@@ -22,6 +23,7 @@ cdef struct Special:
     Py_ssize_t n
     Py_ssize_t classes
     Py_ssize_t chunk
+    int within                 # threads that take one row together, or 1
     Rows scores
     Rows out
     void *result
@@ -32,6 +34,7 @@ cdef struct Scratch:
     fx_rows stats
     double *log_total
     double *factor
+    fx_part *parts             # of a row that is taken in parts
     void *x
     void *e
     void *out
@@ -43,7 +46,8 @@ cdef enum:
 
 cdef Py_ssize_t scratch_size(Py_ssize_t chunk, Py_ssize_t classes, Py_ssize_t itemsize) noexcept nogil:
     """Bytes for one thread, all of it: pages that a call does not touch cost nothing."""
-    return 64 + FIGURES * ((chunk + 7) // 8 * 64) + 3 * block_size(chunk, classes, itemsize)
+    return (64 + FIGURES * ((chunk + 7) // 8 * 64) + (parts_of(classes) * sizeof(fx_part) + 63) // 64 * 64
+            + 3 * block_size(chunk, classes, itemsize))
 
 
 cdef void lay_out(Scratch *s, char *memory, Py_ssize_t chunk, Py_ssize_t classes,
@@ -62,6 +66,8 @@ cdef void lay_out(Scratch *s, char *memory, Py_ssize_t chunk, Py_ssize_t classes
     s.factor = figures + 6 * figure
     s.stats.stored_rest = figures + 7 * figure
     memory = <char *>(figures + FIGURES * figure)
+    s.parts = <fx_part *>memory
+    memory += (parts_of(classes) * sizeof(fx_part) + 63) // 64 * 64
     s.x = memory
     s.e = memory + block
     s.out = memory + 2 * block
@@ -91,15 +97,26 @@ cdef void special_chunk(const Special *c, Scratch *s, Py_ssize_t which, real *li
         if n <= FX_FEW:
             e = <real *>s.e
             e_stride = n
-    rows_expsum(k, x, NULL, x_stride, count, n, e, e_stride, &s.stats)
+    if c.within > 1:
+        expsum_row(k, x, <real *>NULL, n, e, &s.stats, s.parts, c.within)
+    else:
+        rows_expsum(k, x, NULL, x_stride, count, n, e, e_stride, &s.stats)
     if c.wanted == SOFTMAX:
         for i in range(count):
             s.factor[i] = 1.0 / s.stats.stored[i]
-        rows_scale(k, e, e_stride, count, n, s.factor, NULL, out, out_stride)
+        if c.within > 1:
+            scale_row(k, e, n, s.factor, NULL, out, c.within)
+        else:
+            rows_scale(k, e, e_stride, count, n, s.factor, NULL, out, out_stride)
     else:
         k.f64.rows_log_total(count, &s.stats, s.log_total, s.stats.rest)
         if c.wanted == LOG_SOFTMAX:
-            rows_subtract_max(k, x, x_stride, count, n, s.stats.max, s.log_total, out, out_stride)
+            if c.within > 1:
+                for i in prange(parts_of(n), num_threads=c.within, schedule="static"):
+                    rows_subtract_max(k, x + i * FX_PART, n, 1, part_size(i, n), s.stats.max, s.log_total,
+                                      out + i * FX_PART, n)
+            else:
+                rows_subtract_max(k, x, x_stride, count, n, s.stats.max, s.log_total, out, out_stride)
         else:
             for i in range(count):
                 # A row of -inf only has no ties; a NaN among them shows in the others.
@@ -122,9 +139,13 @@ cdef int run_special(Special *c, int threads, real *like) except -1:
     cdef Team team
     cdef Py_ssize_t itemsize = sizeof(real), chunks = (c.n + c.chunk - 1) // c.chunk
     cdef Py_ssize_t size = scratch_size(c.chunk, c.classes, itemsize)
-    cdef char *memory = <char *>malloc(threads * size + threads * sizeof(Scratch))
+    cdef char *memory
     cdef Scratch *scratch
     cdef int thread
+    c.within = threads_within(threads, chunks, c.chunk, c.classes)
+    if c.within > 1:
+        threads = 1
+    memory = <char *>malloc(threads * size + threads * sizeof(Scratch))
     start_team(&team, threads, chunks, c.n * c.classes, memory)
     with nogil:
         scratch = <Scratch *>(memory + threads * size)
@@ -152,7 +173,8 @@ def special(str wanted, scores, out, n_threads):
     c.classes = scores.shape[-1]
     c.n = scores.size // c.classes
     c.chunk = chunk_rows(summed_rows(c.classes, 4 if single else 8),
-                         is_direct(&c.scores, <float *>NULL) if single else is_direct(&c.scores, <double *>NULL))
+                         is_direct(&c.scores, <float *>NULL) if single else is_direct(&c.scores, <double *>NULL),
+                         c.classes * (4 if single else 8))
     result = None
     if c.wanted == LOGSUMEXP:
         result = np.empty(c.n, np.float32 if single else np.float64)

@@ -209,6 +209,23 @@ static void f32k_to_f16(const float *x, uint16_t *out, ptrdiff_t n) {
     }
 }
 
+static void f32k_from_bf16(const uint16_t *x, float *out, ptrdiff_t n) {
+    for (ptrdiff_t i = 0; i < n; ++i) {
+        uint32_t bits = (uint32_t)x[i] << 16;
+        memcpy(out + i, &bits, sizeof bits);
+    }
+}
+
+/* Rounded to nearest, ties to even; a NaN stays one. */
+static void f32k_to_bf16(const float *x, uint16_t *out, ptrdiff_t n) {
+    for (ptrdiff_t i = 0; i < n; ++i) {
+        uint32_t bits, rounded;
+        memcpy(&bits, x + i, sizeof bits);
+        rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+        out[i] = (uint16_t)((bits & 0x7fffffff) > 0x7f800000 ? bits >> 16 | 0x40 : rounded);
+    }
+}
+
 const fx_table CONCATENATE(fx_table_, FX_ISA) = {
     STRING(FX_ISA),
     {

@@ -46,6 +46,19 @@ typedef struct {
     int precise; /* `others` to more digits than usual, for losses that would magnify its error; e must not be x */
 } fx_rows;
 
+/* A row of FX_PART scores or more is summed up in parts, of FX_PART scores and the last one of what remains, so that several
+   threads may take one row: with the same bits. Each way of taking it may ask for another. */
+#define FX_PART 16384
+enum { FX_DONE, FX_WHOLE, FX_APART, FX_STORED };
+
+typedef struct {
+    double ties; /* the figures of fx_rows, of this part */
+    double others, rest;
+    double margins, margins_rest;
+    double classes;
+    double shift, top, top_rest; /* the same for all parts of a row */
+} fx_part;
+
 /* Rows whose target is one class, and what hard_figures finds: of a row's loss f(-log p) = -log p alone. */
 typedef struct {
     const double *weight; /* 0 for a row that does not count; NULL for all 1 */

@@ -202,6 +202,7 @@ typedef struct {
     ptrdiff_t n;
     REAL *e;
     ptrdiff_t ahead, e_ahead; /* bytes to the next row */
+    int paired;
 } OP(row);
 
 static FX_INLINE BUNDLED(reference) OP(refer_all)(const OP(reference) *to) {
@@ -221,10 +222,15 @@ static FX_INLINE void KERNEL(fetch)(const char *p, int written, int vectors) {
     }
 }
 
-static FX_INLINE void KERNEL(expsum_row)(const OP(row) *at, const OP(reference) *to, V top, fx_mode mode,
-                                         const fx_rows *out, ptrdiff_t row) {
+/* Elements of a row that are summed up together: a longer row is a sum of parts, which several threads may take. */
+static inline ptrdiff_t KERNEL(part_size)(ptrdiff_t start, ptrdiff_t n) {
+    return n - start < 2 * FX_PART ? n - start : FX_PART;
+}
+
+static FX_INLINE void KERNEL(part_to)(const OP(row) *at, const OP(reference) *to, fx_mode mode, fx_part *out) {
     const REAL *x = at->x;
     REAL *e = at->e;
+    V top_rest, top = OP(exp_relative)(to->max, to->max_low, to, mode, &top_rest);
     SUM sum = OP(sum_zero)();
     OP(tally) tally = {0, 0, OP(sum_zero)()};
     ptrdiff_t i = 0, n = at->n;
@@ -244,18 +250,20 @@ static FX_INLINE void KERNEL(expsum_row)(const OP(row) *at, const OP(reference) 
         sum = OP(expsum_step)(sum, x + i, at->low + i, e ? e + i : NULL, LANES, to, top, mode, &tally);
     if (i < n) sum = OP(expsum_step)(sum, x + i, at->low + i, e ? e + i : NULL, n - i, to, top, mode, &tally);
     ptrdiff_t vectors = (n + LANES - 1) / LANES;
-    out->ties[row] = mode.apart ? (double)(vectors * LANES - tally.others) : 1.0;
-    if (mode.marked) {
-        out->margins[row] = OP(sum_total)(tally.margins, &out->margins_rest[row]);
-        out->classes[row] = (double)tally.present;
-    }
-    out->others[row] = OP(sum_total)(sum, &out->rest[row]);
-    out->stored[row] = (double)OP(first_lane)(to->shift);
+    out->ties = mode.apart ? (double)(vectors * LANES - tally.others) : 0.0;
+    out->margins = out->margins_rest = 0.0;
+    if (mode.marked) out->margins = OP(sum_total)(tally.margins, &out->margins_rest);
+    out->classes = (double)tally.present;
+    out->others = OP(sum_total)(sum, &out->rest);
+    out->shift = (double)OP(first_lane)(to->shift);
+    out->top = (double)OP(first_lane)(top);
+    out->top_rest = (double)OP(first_lane)(top_rest);
 }
 
-/* The sum of stored exponentials other than the top one, which are counted. */
-static void KERNEL(sum_apart)(const REAL *e, ptrdiff_t n, V top, const fx_rows *out, ptrdiff_t row) {
+/* Of stored exponentials, what is not the top one. */
+static void KERNEL(part_stored)(const REAL *e, ptrdiff_t n, fx_part *out) {
     SUM sum = OP(sum_zero)();
+    V top = OP(set)((REAL)out->top);
     ptrdiff_t others = 0, vectors = 0;
     for (ptrdiff_t i = 0; i < n; i += LANES, ++vectors) {
         V value = OP(load_part)(e + i, n - i < LANES ? n - i : LANES, 0);
@@ -264,45 +272,116 @@ static void KERNEL(sum_apart)(const REAL *e, ptrdiff_t n, V top, const fx_rows *
         others += OP(count)(other);
         sum = OP(sum_add)(sum, OP(keep)(other, value));
     }
-    out->ties[row] = (double)(vectors * LANES - others);
-    out->others[row] = OP(sum_total)(sum, &out->rest[row]);
+    out->ties = (double)(vectors * LANES - others);
+    out->others = OP(sum_total)(sum, &out->rest);
 }
 
-/* The double that holds a sum of floats has digits to spare: the top one is taken out
-   afterwards, which is a tenth faster, unless what remains is so small that the sum's rounding would show. */
-static FX_INLINE void KERNEL(expsum_top)(const OP(row) *at, const OP(reference) *to, int plain, int paired, int marked,
-                                         int brief, const fx_rows *out, ptrdiff_t row) {
-    fx_mode whole = {plain, paired, 0, marked, brief}, apart = {plain, paired, 1, marked, brief};
-    V rest, top = OP(exp_relative)(to->max, to->max_low, to, whole, &rest);
-    if (sizeof(REAL) == sizeof(float)) {
-        KERNEL(expsum_row)(at, to, top, whole, out, row);
-        double least = out->others[row] * (double)(at->n / LANES + 2 * LANES) * (brief ? 0x1p-25 : 0x1p-20);
-        out->others[row] -= (double)OP(first_lane)(top);
-        if (!brief) out->others[row] -= (double)OP(first_lane)(rest);
-        if (!(out->others[row] < least)) return;
-        if (at->e && brief) { /* which may have overwritten the scores */
-            KERNEL(sum_apart)(at->e, at->n, top, out, row);
-            return;
-        }
+static FX_INLINE void KERNEL(part_of)(const OP(row) *at, int paired, int brief, int apart, const fx_rows *of,
+                                      ptrdiff_t row, fx_part *out) {
+    REAL max = (REAL)of->max[row], max_low = paired ? (REAL)of->max_low[row] : 0;
+    V top = OP(set)(max), top_low = OP(set)(max_low);
+    if (of->margins) {
+        OP(reference) to = OP(refer_to)(top, top_low);
+        fx_mode mode = {0, paired, apart, 1, brief};
+        KERNEL(part_to)(at, &to, mode, out);
+    } else if (max >= PLAIN_FROM && max <= PLAIN_TO) {
+        OP(reference) to = OP(refer_plainly)(top, top_low);
+        fx_mode mode = {1, paired, apart, 0, brief};
+        KERNEL(part_to)(at, &to, mode, out);
+    } else {
+        OP(reference) to = OP(refer_to)(top, top_low);
+        fx_mode mode = {0, paired, apart, 0, brief};
+        KERNEL(part_to)(at, &to, mode, out);
     }
-    KERNEL(expsum_row)(at, to, top, apart, out, row);
+}
+
+static FX_INLINE void KERNEL(part_apart)(const OP(row) *at, int paired, int brief, int apart, const fx_rows *of,
+                                         ptrdiff_t row, fx_part *out) {
+    if (apart)
+        KERNEL(part_of)(at, paired, brief, 1, of, row, out);
+    else
+        KERNEL(part_of)(at, paired, brief, 0, of, row, out);
+}
+
+/* A part of a row of finite maximum; FX_STORED keeps what an earlier way has left in `out`, of this part or another,
+   but for ties and others. */
+static void KERNEL(part)(const OP(row) *at, int how, const fx_rows *of, ptrdiff_t row, fx_part *out) {
+    int apart = how == FX_APART || sizeof(REAL) == sizeof(double);
+    if (how == FX_STORED)
+        KERNEL(part_stored)(at->e, at->n, out);
+    else if (at->paired && of->precise)
+        KERNEL(part_apart)(at, 1, 0, apart, of, row, out);
+    else if (at->paired)
+        KERNEL(part_apart)(at, 1, 1, apart, of, row, out);
+    else if (of->precise)
+        KERNEL(part_apart)(at, 0, 0, apart, of, row, out);
+    else
+        KERNEL(part_apart)(at, 0, 1, apart, of, row, out);
+}
+
+/* Add a part to those before it. */
+static inline void KERNEL(add_part)(fx_part *sum, const fx_part *part) {
+    double others = sum->others + part->others, margins = sum->margins + part->margins;
+    double rounded = others - sum->others, margins_rounded = margins - sum->margins;
+    sum->rest += part->rest + ((sum->others - (others - rounded)) + (part->others - rounded));
+    sum->margins_rest += part->margins_rest;
+    if (margins < (double)INFINITY)
+        sum->margins_rest += (sum->margins - (margins - margins_rounded)) + (part->margins - margins_rounded);
+    sum->others = others;
+    sum->margins = margins;
+    sum->ties += part->ties;
+    sum->classes += part->classes;
+}
+
+/* A row is the sum of its parts; or how they are to be taken once more. The double that holds a sum of floats has digits to
+   spare: the top one is taken out afterwards, which is a tenth faster, unless what remains is so small that the sum's rounding
+   would show. */
+static inline int KERNEL(end_row)(const fx_part *sum, ptrdiff_t n, int how, int stored, const fx_rows *out,
+                                  ptrdiff_t row) {
+    int brief = !out->precise;
+    double others = sum->others, rest = sum->rest, ties = sum->ties;
+    if (out->margins && how != FX_STORED) {
+        out->margins[row] = sum->margins;
+        out->margins_rest[row] = sum->margins_rest;
+        out->classes[row] = sum->classes;
+    }
+    if (how == FX_WHOLE && sizeof(REAL) == sizeof(float)) {
+        double least = others * (double)(n / LANES + 2 * LANES) * (brief ? 0x1p-25 : 0x1p-20);
+        others -= sum->top;
+        if (!brief) others -= sum->top_rest;
+        if (others < least) return brief && stored ? FX_STORED : FX_APART; /* e may have overwritten the scores */
+        ties = 1.0;
+    }
+    if (sizeof(REAL) == sizeof(float)) {
+        others += rest;
+        rest = 0.0;
+    }
+    out->ties[row] = ties;
+    out->others[row] = others;
+    out->rest[row] = rest;
+    out->stored[row] = sum->shift;
+    return FX_DONE;
 }
 
 /* A row of finite maximum. */
-static FX_INLINE void KERNEL(expsum_finite)(const OP(row) *at, int paired, int brief, const fx_rows *out,
-                                            ptrdiff_t row) {
-    REAL max = (REAL)out->max[row], max_low = paired ? (REAL)out->max_low[row] : 0;
-    V top = OP(set)(max), top_low = OP(set)(max_low);
-    if (out->margins) {
-        OP(reference) to = OP(refer_to)(top, top_low);
-        KERNEL(expsum_top)(at, &to, 0, paired, 1, brief, out, row);
-    } else if (max >= PLAIN_FROM && max <= PLAIN_TO) {
-        OP(reference) to = OP(refer_plainly)(top, top_low);
-        KERNEL(expsum_top)(at, &to, 1, paired, 0, brief, out, row);
-    } else {
-        OP(reference) to = OP(refer_to)(top, top_low);
-        KERNEL(expsum_top)(at, &to, 0, paired, 0, brief, out, row);
-    }
+static inline void KERNEL(expsum_finite)(const OP(row) *at, const fx_rows *out, ptrdiff_t row) {
+    int how = FX_WHOLE;
+    fx_part sum = {0}, part = {0};
+    do {
+        for (ptrdiff_t start = 0, k; start < at->n; start += k) {
+            OP(row) of = *at;
+            of.n = k = KERNEL(part_size)(start, at->n);
+            of.x += start;
+            of.low += start;
+            if (of.e) of.e += start;
+            KERNEL(part)(&of, how, out, row, &part);
+            if (start)
+                KERNEL(add_part)(&sum, &part);
+            else
+                sum = part;
+        }
+        how = KERNEL(end_row)(&sum, at->n, how, at->e != NULL, out, row);
+    } while (how != FX_DONE);
 }
 
 /* Elements at labels, 0 for a negative one; and numbers put there, none for a negative one. */
@@ -465,49 +544,118 @@ static inline ptrdiff_t KERNEL(ahead)(ptrdiff_t stride) {
     return bytes > ROWS_AHEAD ? bytes : ROWS_AHEAD;
 }
 
-static FX_INLINE void KERNEL(expsum)(const REAL *x, const REAL *low, int paired, int brief, ptrdiff_t stride,
-                                     ptrdiff_t rows, ptrdiff_t n, REAL *e, ptrdiff_t e_stride, const fx_rows *out) {
-    if (n <= FX_FEW) {
-        for (ptrdiff_t i = 0; i < rows; i += LANES) {
-            const REAL *group = x + i * stride, *group_low = low + i * stride;
-            ptrdiff_t k = rows - i < LANES ? rows - i : LANES;
-            REAL *columns = e ? e + i * n : NULL;
-            if (out->margins)
-                KERNEL(expsum_group)(group, group_low, paired, 1, brief, stride, k, n, columns, out, i);
-            else
-                KERNEL(expsum_group)(group, group_low, paired, 0, brief, stride, k, n, columns, out, i);
-        }
-        return;
-    }
-    for (ptrdiff_t i = 0; i < rows; ++i) {
-        OP(row) at = {x + i * stride,        low + i * stride,       n, e ? e + i * e_stride : NULL,
-                      KERNEL(ahead)(stride), KERNEL(ahead)(e_stride)};
-        REAL max = out->max_given ? (REAL)out->max[i] : KERNEL(max)(at.x, n);
-        out->max[i] = (double)max;
-        if (max > -INFINITY && max < INFINITY)
-            KERNEL(expsum_finite)(&at, paired, brief, out, i);
+static FX_INLINE void KERNEL(expsum_few)(const REAL *x, const REAL *low, int paired, int brief, ptrdiff_t stride,
+                                         ptrdiff_t rows, ptrdiff_t n, REAL *e, const fx_rows *out) {
+    for (ptrdiff_t i = 0; i < rows; i += LANES) {
+        const REAL *group = x + i * stride, *group_low = low + i * stride;
+        ptrdiff_t k = rows - i < LANES ? rows - i : LANES;
+        REAL *columns = e ? e + i * n : NULL;
+        if (out->margins)
+            KERNEL(expsum_group)(group, group_low, paired, 1, brief, stride, k, n, columns, out, i);
         else
-            KERNEL(limit_row)(at.x, n, max, at.e, 1, out, i);
+            KERNEL(expsum_group)(group, group_low, paired, 0, brief, stride, k, n, columns, out, i);
     }
 }
 
-static void KERNEL(rows_expsum)(const REAL *x, const REAL *low, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t n, REAL *e,
-                                ptrdiff_t e_stride, const fx_rows *out) {
-    /* `low` is only read where scores are pairs. */
-    if (out->precise) {
-        if (low)
-            KERNEL(expsum)(x, low, 1, 0, stride, rows, n, e, e_stride, out);
-        else
-            KERNEL(expsum)(x, x, 0, 0, stride, rows, n, e, e_stride, out);
-    } else if (low) {
-        KERNEL(expsum)(x, low, 1, 1, stride, rows, n, e, e_stride, out);
-    } else {
-        KERNEL(expsum)(x, x, 0, 1, stride, rows, n, e, e_stride, out);
+/* The largest score, part by part; where there is a NaN, that or another. */
+static inline REAL KERNEL(max_of_parts)(const REAL *x, ptrdiff_t n) {
+    ptrdiff_t start = KERNEL(part_size)(0, n);
+    REAL max = KERNEL(max)(x, start);
+    for (ptrdiff_t k; start < n; start += k) {
+        k = KERNEL(part_size)(start, n);
+        REAL more = KERNEL(max)(x + start, k);
+        if (more > max || more != more) max = more;
     }
+    return max;
+}
+
+/* Of a row whose figures are `row` in `out`. */
+static inline void KERNEL(expsum_row)(const OP(row) *at, const fx_rows *out, ptrdiff_t row) {
+    REAL max = out->max_given ? (REAL)out->max[row] : KERNEL(max_of_parts)(at->x, at->n);
+    out->max[row] = (double)max;
+    if (max > -INFINITY && max < INFINITY)
+        KERNEL(expsum_finite)(at, out, row);
+    else
+        KERNEL(limit_row)(at->x, at->n, max, at->e, 1, out, row);
+}
+
+static inline void KERNEL(end_rows)(ptrdiff_t rows, const fx_rows *out) {
     if (sizeof(REAL) == sizeof(float) && !out->precise)
         KERNEL(finish_rows)(rows, 1, out);
     else
         KERNEL(finish_rows)(rows, 0, out);
+}
+
+static void KERNEL(rows_expsum)(const REAL *x, const REAL *low, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t n, REAL *e,
+                                ptrdiff_t e_stride, const fx_rows *out) {
+    const REAL *second = low ? low : x; /* which is only read where scores are pairs */
+    if (n > FX_FEW) {
+        for (ptrdiff_t i = 0; i < rows; ++i) {
+            OP(row) at = {x + i * stride,        second + i * stride,     n,          e ? e + i * e_stride : NULL,
+                          KERNEL(ahead)(stride), KERNEL(ahead)(e_stride), low != NULL};
+            KERNEL(expsum_row)(&at, out, i);
+        }
+    } else if (out->precise) {
+        if (low)
+            KERNEL(expsum_few)(x, second, 1, 0, stride, rows, n, e, out);
+        else
+            KERNEL(expsum_few)(x, second, 0, 0, stride, rows, n, e, out);
+    } else if (low) {
+        KERNEL(expsum_few)(x, second, 1, 1, stride, rows, n, e, out);
+    } else {
+        KERNEL(expsum_few)(x, second, 0, 1, stride, rows, n, e, out);
+    }
+    KERNEL(end_rows)(rows, out);
+}
+
+/* The same for one row, part by part: its maximum, which must be finite for the others; a part; and what all parts come to. */
+static double KERNEL(row_max)(const REAL *x, ptrdiff_t n) { return (double)KERNEL(max)(x, n); }
+
+static void KERNEL(row_part)(const REAL *x, const REAL *low, ptrdiff_t n, REAL *e, int how, const fx_rows *of,
+                             fx_part *out) {
+    OP(row) at = {x, low ? low : x, n, e, 0, 0, low != NULL};
+    KERNEL(part)(&at, how, of, 0, out);
+}
+
+static int KERNEL(row_end)(const fx_part *parts, ptrdiff_t count, ptrdiff_t n, int how, int stored,
+                           const fx_rows *out) {
+    fx_part sum = parts[0];
+    for (ptrdiff_t i = 1; i < count; ++i) KERNEL(add_part)(&sum, parts + i);
+    int again = KERNEL(end_row)(&sum, n, how, stored, out, 0);
+    if (again == FX_DONE) KERNEL(end_rows)(1, out);
+    return again;
+}
+
+/* ---- rows and columns exchanged ----------------------------------------------------------------------- */
+
+static FX_INLINE void KERNEL(transpose_tile)(const REAL *x, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t n, REAL *out,
+                                             ptrdiff_t out_stride) {
+    V tile[LANES];
+    for (int u = 0; u < LANES; ++u) tile[u] = u < rows ? OP(load_some)(x + u * stride, n, 0) : OP(set)(0);
+    OP(transpose)(tile);
+    for (int u = 0; u < LANES; ++u)
+        if (u < n) OP(store_some)(out + u * out_stride, tile[u], rows);
+}
+
+/* out[j, i] = x[i, j]. On the side whose rows are many, each of them is far from the last: the memory is asked for ahead. */
+static void KERNEL(transpose)(const REAL *x, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t n, REAL *out,
+                              ptrdiff_t out_stride) {
+    const ptrdiff_t ahead = 64;
+    for (ptrdiff_t i = 0; i < rows; i += LANES) {
+        ptrdiff_t k = rows - i < LANES ? rows - i : LANES;
+        for (ptrdiff_t j = 0; j < n; j += LANES) {
+            const REAL *from = x + i * stride + j;
+            REAL *to = out + j * out_stride + i;
+            if (i + ahead < rows)
+                for (int u = 0; u < LANES; ++u) __builtin_prefetch(from + (u + ahead) * stride, 0);
+            if (j + ahead < n)
+                for (int u = 0; u < LANES; ++u) __builtin_prefetch(to + (u + ahead) * out_stride, 1);
+            if (k == LANES && n - j >= LANES)
+                KERNEL(transpose_tile)(from, stride, LANES, LANES, to, out_stride);
+            else
+                KERNEL(transpose_tile)(from, stride, k, n - j < LANES ? n - j : LANES, to, out_stride);
+        }
+    }
 }
 
 /* ---- scores after a soft cap, a bias and a temperature ------------------------------------------------ */
@@ -643,7 +791,8 @@ static inline void OP(transform_step)(OP(transformation) *to, OP(changes) change
     if (changes.paired) {
         /* Infinite scores have a NaN here. */
         rest = OP(keep)(OP(ge)(rest, rest), rest);
-        to->top_low = OP(select)(OP(lt)(to->top, score), rest, to->top_low);
+        V equal = OP(select)(OP(lt)(score, to->top), to->top_low, OP(max)(to->top_low, rest));
+        to->top_low = OP(select)(OP(lt)(to->top, score), rest, equal);
         OP(store_some)(to->low + i, rest, k);
     }
     V top = OP(max)(to->top, score);

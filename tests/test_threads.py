@@ -7,12 +7,14 @@ import os
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import scipy.special
 
 import fastxent as fx
-from losses import Loss, every_loss, make_inputs, make_logits, make_targets, same_bits
+from losses import Loss, class_losses, every_loss, make_inputs, make_logits, make_targets, same_bits
 from subprocesses import output, run
 
 needs_openmp = pytest.mark.skipif(not fx.info()["openmp"], reason="a serial build")
@@ -168,6 +170,59 @@ def test_threads_are_started_only_for_enough_work() -> None:
     print(threads() - before)
     """
     assert output(code).split() == ["0", "0", "2"]
+
+
+# ---- several threads on one row --------------------------------------------------------------------------------
+
+
+def make_long(rng: np.random.Generator, loss: Loss, n: int, classes: int, dtype: Any, spread: float) -> Any:
+    """Rows of scores with ties, masked classes and, for the last one, a maximum far above all others."""
+    logits = make_logits(rng, n, classes, dtype, spread)
+    logits[:, rng.integers(0, classes, 50)] = logits.max()
+    logits[:, rng.integers(0, classes, 50)] = -np.inf
+    logits[-1, classes // 2] = logits.max() + 40
+    return loss.inputs_of(logits)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@class_losses
+def test_threads_may_share_a_row(loss: Loss, dtype: Any, isa: str) -> None:
+    """Few rows of very many classes, by one thread and by several: the same bits, whatever is asked for."""
+    rng = np.random.default_rng(0)
+    for form, n, spread in zip(loss.forms, (3, 1, 1), (30.0, 1.0, 30.0), strict=True):
+        logits = make_long(rng, loss, n, 40_001, dtype, spread)
+        targets = make_targets(rng, form, loss, *logits.shape, dtype)
+        for options in ({}, *loss.options):
+            wanted = loss.function(logits, targets, grad=True, hess=True, n_threads=1, **options)
+            got = loss.function(logits, targets, grad=True, hess=True, n_threads=2, **options)
+            assert all(same_bits(a, b) for a, b in zip(got, wanted, strict=True)), (form, options)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_threads_may_share_a_row_in_place(dtype: Any) -> None:
+    rng = np.random.default_rng(0)
+    for gap in (0.0, 60.0):
+        logits = make_logits(rng, 1, 100_000, dtype)
+        logits[0, 777] += gap
+        buffers = [logits.copy() for _ in range(2)]
+        losses = [fx.softmax_cross_entropy(x, [5], grad=x, n_threads=i + 1)[0] for i, x in enumerate(buffers)]
+        assert losses[0] == losses[1] == fx.softmax_cross_entropy(logits, [5])
+        assert same_bits(*buffers)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("function", [fx.logsumexp, fx.softmax, fx.log_softmax])
+def test_threads_may_share_a_row_of_the_special_functions(function: Any, bad: float) -> None:
+    rng = np.random.default_rng(0)
+    for dtype in (np.float32, np.float64):
+        x = make_logits(rng, 1, 90_000, dtype, 5.0)
+        assert same_bits(function(x, axis=1, n_threads=2), function(x, axis=1, n_threads=1))
+        wanted = getattr(scipy.special, function.__name__)(x.astype(np.longdouble), axis=1)
+        np.testing.assert_allclose(
+            function(x, axis=1, n_threads=2), wanted, rtol=1e-5 if dtype == np.float32 else 1e-13
+        )
+        x[0, [3, 50_000]] = bad
+        assert same_bits(function(x, axis=1, n_threads=2), function(x, axis=1, n_threads=1))
 
 
 # ---- the instruction set -------------------------------------------------------------------------------------

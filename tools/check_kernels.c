@@ -214,7 +214,8 @@ static void f64_check_sum(const fx_f64_kernels *ours, const fx_f64_kernels *scal
     }
 }
 
-static void f32_check_from_f16(const fx_f32_kernels *ours, const fx_f32_kernels *scalar) {
+static void check_widening(void (*ours)(const uint16_t *, float *, ptrdiff_t),
+                           void (*scalar)(const uint16_t *, float *, ptrdiff_t)) {
     static uint16_t half[65536];
     static float got[65536], wanted[65536];
     for (int i = 0; i < 65536; ++i) half[i] = (uint16_t)i;
@@ -223,10 +224,44 @@ static void f32_check_from_f16(const fx_f32_kernels *ours, const fx_f32_kernels 
         n = n + 3 * 65536 / 4 > 65536 ? 65536 - shift : n;
         memset(got, 0x41, sizeof got);
         memset(wanted, 0x41, sizeof wanted);
-        ours->from_f16(half + shift, got, n);
-        scalar->from_f16(half + shift, wanted, n);
+        ours(half + shift, got, n);
+        scalar(half + shift, wanted, n);
         for (ptrdiff_t i = 0; i < 65536; ++i) must_equal("", n, (double)got[i], (double)wanted[i]);
         if (n == 65536) break;
+    }
+}
+
+static void f32_check_from_f16(const fx_f32_kernels *ours, const fx_f32_kernels *scalar) {
+    check_widening(ours->from_f16, scalar->from_f16);
+}
+static void f32_check_from_bf16(const fx_f32_kernels *ours, const fx_f32_kernels *scalar) {
+    check_widening(ours->from_bf16, scalar->from_bf16);
+}
+
+/* Rounding to nearest of any float, and what is widened comes back. */
+static void f32_check_to_bf16(const fx_f32_kernels *ours, const fx_f32_kernels *scalar) {
+    static float x[SIZE], back[SIZE];
+    static uint16_t got[SIZE], again[SIZE];
+    for (int i = 0; i < LENGTHS; ++i) {
+        ptrdiff_t n = length_of(i);
+        for (ptrdiff_t j = 0; j < n; ++j) {
+            uint32_t bits = (uint32_t)random_bits();
+            if (pick(4) == 0) bits = (bits & 0xffff0000u) | 0x8000u;
+            memcpy(x + j, &bits, sizeof bits);
+        }
+        ours->to_bf16(x, got, n);
+        scalar->from_bf16(got, back, n);
+        scalar->to_bf16(back, again, n);
+        for (ptrdiff_t j = 0; j < n; ++j) {
+            double unit = ldexp(1.0, (isfinite(x[j]) && x[j] != 0 && ilogb(x[j]) > -126 ? ilogb(x[j]) : -126) - 7);
+            int even = (got[j] & 1) == 0;
+            double error = fabs((double)back[j] - (double)x[j]);
+            must_equal("again", n, again[j], got[j]);
+            if (isnan(x[j]) || isinf(x[j]) || isinf(back[j]))
+                must_equal("special", n, isnan(x[j]) ? 0.0 : fabs((double)x[j]) > 3.38e38, isnan(back[j]) ? 0.0 : 1.0);
+            else
+                must_equal("nearest", n, error < unit / 2 || (error == unit / 2 && even), 1.0);
+        }
     }
 }
 

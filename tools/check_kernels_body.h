@@ -51,7 +51,7 @@ static void NAME(draw_low)(NAME(scores) *at) {
         at->max[i] = -INFINITY;
         at->max_low[i] = 0.0;
         for (ptrdiff_t j = 0; j < at->n; ++j)
-            if ((double)x[j] > at->max[i]) {
+            if ((double)x[j] > at->max[i] || ((double)x[j] == at->max[i] && (double)low[j] > at->max_low[i])) {
                 at->max[i] = (double)x[j];
                 at->max_low[i] = (double)low[j];
             }
@@ -172,6 +172,77 @@ static void NAME(check_rows_expsum)(const KERNELS *ours, const KERNELS *scalar) 
             NAME(compare)("margins", n, got->margins[row], wanted->margins[row], 0.0);
         }
     }
+}
+
+static void NAME(check_row_max)(const KERNELS *ours, const KERNELS *scalar) {
+    for (int i = 0; i < LENGTHS; ++i) {
+        ptrdiff_t n = length_of(i);
+        NAME(draw_scores)(n);
+        REAL *x = NAME(at).x + NAME(at).shift;
+        for (ptrdiff_t j = 0; j < n; ++j)
+            if (isnan(x[j])) x[j] = -INFINITY;
+        must_equal("", n, ours->row_max(x, n), scalar->row_max(x, n));
+    }
+}
+
+/* Rows of several parts: taken part by part, with the bits of the whole. */
+#define PARTED (3 * FX_PART + 77)
+
+static void NAME(check_row_part)(const KERNELS *ours, const KERNELS *scalar) {
+    static REAL x[PARTED], low[PARTED], e[2][PARTED];
+    static const double spreads[] = {1.0, 6.0, 300.0};
+    const KERNELS *both[] = {ours, scalar};
+    for (int i = 0; i < 48; ++i) {
+        ptrdiff_t n = 2 * FX_PART + pick(FX_PART + 77);
+        double spread = spreads[i % 3], max = -INFINITY, max_low = 0.0;
+        int paired = i / 3 % 2, precise = i / 6 % 2, masked = i / 12 % 2;
+        for (ptrdiff_t j = 0; j < n; ++j) {
+            x[j] = masked && pick(9) == 0 ? -(REAL)INFINITY : (REAL)(spread * (uniform() + uniform() - 1.0));
+            low[j] = isfinite(x[j]) ? (REAL)ldexp((double)x[j] * (uniform() - 0.5), -DIGITS) : 0;
+        }
+        for (ptrdiff_t j = 0; j < n; ++j)
+            if ((double)x[j] > max) {
+                max = (double)x[j];
+                max_low = (double)low[j];
+            }
+        for (int k = 0; k < 2; ++k) {
+            double figures[2][10];
+            fx_part parts[PARTED / FX_PART] = {{0}};
+            ptrdiff_t count = n / FX_PART;
+            int how = FX_WHOLE;
+            for (int whole = 0; whole < 2; ++whole) {
+                double *to = figures[whole];
+                fx_rows out = {to,     paired ? &max_low : NULL, to + 1, to + 2, to + 3, to + 4,
+                               to + 5, masked ? to + 6 : NULL,   to + 7, to + 8, 1,      precise};
+                memset(to, 0, sizeof figures[whole]);
+                to[0] = max;
+                if (whole) both[k]->rows_expsum(x, paired ? low : NULL, n, 1, n, e[whole], n, &out);
+                while (!whole && how != FX_DONE) {
+                    for (ptrdiff_t j = count; j-- > 0;) {
+                        ptrdiff_t start = j * FX_PART, size = j < count - 1 ? FX_PART : n - start;
+                        both[k]->row_part(x + start, paired ? low + start : NULL, size, e[0] + start, how, &out,
+                                          parts + j);
+                    }
+                    how = both[k]->row_end(parts, count, n, how, 1, &out);
+                }
+            }
+            for (int j = 0; j < 9; ++j) must_equal("figures", n, figures[0][j], figures[1][j]);
+            for (ptrdiff_t j = 0; j < n; ++j) must_equal("exponentials", n, (double)e[0][j], (double)e[1][j]);
+        }
+    }
+}
+
+/* Checked with the parts. */
+static void NAME(check_row_end)(const KERNELS *ours, const KERNELS *scalar) {
+    fx_part part = {.ties = 2.0, .others = 3.0};
+    double figures[2][7] = {{0.5}, {0.5}};
+    for (int k = 0; k < 2; ++k) {
+        double *to = figures[k];
+        fx_rows out = {
+            .max = to, .ties = to + 1, .others = to + 2, .rest = to + 3, .stored = to + 4, .stored_rest = to + 5};
+        must_equal("done", 1, (k ? scalar : ours)->row_end(&part, 1, 100, FX_APART, 0, &out), FX_DONE);
+    }
+    for (int j = 0; j < 7; ++j) NAME(compare)("", 100, figures[0][j], figures[1][j], 0.0);
 }
 
 static void NAME(check_rows_scale)(const KERNELS *ours, const KERNELS *scalar) {
@@ -401,6 +472,25 @@ static void NAME(check_row_product)(const KERNELS *ours, const KERNELS *scalar) 
         ours->row_product(p + shift, v + shift, n, 0.7, -1.3, out[0] + shift);
         scalar->row_product(p + shift, v + shift, n, 0.7, -1.3, out[1] + shift);
         for (ptrdiff_t j = 0; j < SIZE; ++j) NAME(compare)("", n, (double)out[0][j], (double)out[1][j], 4.8);
+    }
+}
+
+static void NAME(check_transpose)(const KERNELS *ours, const KERNELS *scalar) {
+    static REAL got[SIZE], wanted[SIZE];
+    const REAL *x = NAME(at).x;
+    for (int i = 0; i < LENGTHS; ++i) {
+        ptrdiff_t n = length_of(i), rows = 1 + pick(SIZE / 2 / (n + 3)), stride = n + pick(3),
+                  out_stride = rows + pick(3);
+        if (n * out_stride > SIZE) out_stride = rows = 1;
+        NAME(draw_scores)(n);
+        NAME(clear)(got, wanted);
+        ours->transpose(x, stride, rows, n, got, out_stride);
+        for (ptrdiff_t j = 0; j < n; ++j)
+            for (ptrdiff_t row = 0; row < rows; ++row) wanted[j * out_stride + row] = x[row * stride + j];
+        NAME(compare_all)("ours", n, got, wanted);
+        NAME(clear)(got, got);
+        scalar->transpose(x, stride, rows, n, got, out_stride);
+        NAME(compare_all)("scalar", n, got, wanted);
     }
 }
 

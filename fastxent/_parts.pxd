@@ -1,0 +1,53 @@
+# A row that several threads take together, part by part, with the bits that one thread would get: for few long rows.
+from cython.parallel cimport prange
+from libc.math cimport isfinite
+
+from fastxent._kernels cimport (FX_DONE, FX_PART, FX_WHOLE, Table, fx_part, fx_rows, real, row_end, row_max, row_part,
+                                rows_expsum, rows_scale)
+
+
+cdef inline Py_ssize_t parts_of(Py_ssize_t n) noexcept nogil:
+    """How many parts a row has."""
+    return max(1, n // FX_PART)
+
+
+cdef inline Py_ssize_t part_size(Py_ssize_t part, Py_ssize_t n) noexcept nogil:
+    """Of which the last takes what remains."""
+    return FX_PART if part < parts_of(n) - 1 else n - part * FX_PART
+
+
+cdef inline int threads_within(int threads, Py_ssize_t chunks, Py_ssize_t chunk, Py_ssize_t n) noexcept nogil:
+    """How many threads are to take each row, where there are too few rows to give every thread its share; or 1."""
+    cdef Py_ssize_t rounds = (chunks + threads - 1) // threads
+    return <int>min(threads, parts_of(n)) if chunk == 1 and 5 * chunks < 4 * rounds * threads else 1
+
+
+cdef inline void expsum_row(Table k, const real *x, const real *low, Py_ssize_t n, real *e, const fx_rows *of,
+                            fx_part *parts, int threads) noexcept nogil:
+    """`rows_expsum` of one row; `parts` has room for them."""
+    cdef Py_ssize_t i, count = parts_of(n)
+    cdef int how = FX_WHOLE
+    if not of.max_given:
+        for i in prange(count, num_threads=threads, schedule="static"):
+            parts[i].top = row_max(k, x + i * FX_PART, part_size(i, n))
+        of.max[0] = parts[0].top
+        for i in range(1, count):
+            # As the kernel does, for which NaN is larger than what came before.
+            if parts[i].top > of.max[0] or parts[i].top != parts[i].top:
+                of.max[0] = parts[i].top
+    if not isfinite(of.max[0]):
+        rows_expsum(k, x, low, n, 1, n, e, n, of)
+        return
+    while how != FX_DONE:
+        for i in prange(count, num_threads=threads, schedule="static"):
+            row_part(k, x + i * FX_PART, low + i * FX_PART if low != NULL else NULL, part_size(i, n),
+                     e + i * FX_PART if e != NULL else NULL, how, of, &parts[i])
+        how = row_end(k, parts, count, n, how, e != NULL, of, x)
+
+
+cdef inline void scale_row(Table k, const real *e, Py_ssize_t n, const double *factor, const double *offset, real *out,
+                           int threads) noexcept nogil:
+    """`rows_scale` of one row."""
+    cdef Py_ssize_t i
+    for i in prange(parts_of(n), num_threads=threads, schedule="static"):
+        rows_scale(k, e + i * FX_PART, n, 1, part_size(i, n), factor, offset, out + i * FX_PART, n)
