@@ -2,8 +2,8 @@
 
 Every tile is one call of `gemm` on one of our own threads, with the BLAS held to a single thread (see `linear.py`): its
 threads and ours would wait for each other's processors. How a result is cut into tiles depends on its shape alone, so
-that the number of threads does not show in the bits. A result too small to be cut is summed over parts of the inner
-dimension instead, each on its own, added up in order.
+that the number of threads does not show in the bits. A result too small to be cut is made of parts of the inner
+dimension instead, each on its own, added up in order; so every factor is read once.
 """
 from cython.parallel cimport prange
 from cpython.pycapsule cimport PyCapsule_GetName, PyCapsule_GetPointer
@@ -42,9 +42,10 @@ cdef Dgemm dgemm = <Dgemm>blas_function("dgemm")
 cdef enum:
     TILE = 512                 # rows and columns of a tile at most: packed, it stays in the second-level cache
     LEAST_TILE = 128           # below, packing shows
-    TILES = 8                  # that a large result should have, for as many threads
-    PART = 2048                # of the inner dimension
+    TILES = 6                  # that a large result should have, for as many threads
+    PART = 2048                # of the inner dimension at least
     PARTS = 64
+    PART_BYTES = 3 << 20       # for the parts of a result
     # Multiplications that take as long as an element of a loss, see threads_for.
     PER_ELEMENT = 16
 
@@ -130,7 +131,7 @@ cdef void multiply_tile(const Product *p, Py_ssize_t which, real *like) noexcept
     cdef int ld = p.out.ld
     cdef real beta = p.accumulate
     if p.parts > 1:
-        out = <real *>p.partial + part * p.rows * p.columns
+        out = <real *>p.partial + (part * p.rows + row) * p.columns + column
         ld = <int>p.columns
         beta = 0
     elif p.bias != NULL:
@@ -149,46 +150,52 @@ cdef void multiply_tiles(const Product *p, Team *team, int thread, real *like) n
         which = next_item(team, thread)
 
 
-cdef void add_parts(const Product *p, real *like) noexcept nogil:
-    cdef Py_ssize_t i, j, part, size = p.rows * p.columns
-    cdef double sum
+cdef void add_parts(const Product *p, double *sums, real *like) noexcept nogil:
+    """Row by row, with room for one."""
+    cdef Py_ssize_t i, j, part
+    cdef const real *terms
     cdef real *out
     for i in range(p.rows):
+        out = <real *>p.out.data + i * p.out.row_stride
         for j in range(p.columns):
-            out = <real *>p.out.data + i * p.out.row_stride + j
-            sum = 0.0
-            if p.bias != NULL:
-                sum = (<const real *>p.bias)[j]
-            elif p.accumulate:
-                sum = out[0]
-            for part in range(p.parts):
-                sum += (<real *>p.partial)[part * size + i * p.columns + j]
-            out[0] = <real>sum
+            sums[j] = (<const real *>p.bias)[j] if p.bias != NULL else (out[j] if p.accumulate else 0)
+        for part in range(p.parts):
+            terms = <const real *>p.partial + (part * p.rows + i) * p.columns
+            for j in range(p.columns):
+                sums[j] += terms[j]
+        for j in range(p.columns):
+            out[j] = <real>sums[j]
+
+
+cdef inline Py_ssize_t tiles_of(const Product *p) noexcept nogil:
+    return (((p.rows + p.tile_rows - 1) // p.tile_rows)
+            * ((p.columns + p.tile_columns - 1) // p.tile_columns))
 
 
 cdef int run(Product *p, n_threads, real *like) except -1:
     cdef Team team
     cdef Py_ssize_t items, work = p.rows * p.columns * max(1, p.inner) // PER_ELEMENT
+    cdef Py_ssize_t size = p.rows * p.columns * <Py_ssize_t>sizeof(real), sums = 0
     cdef int threads, thread
     cdef void *memory
     p.tile_rows = min(p.rows, TILE)
     p.tile_columns = min(p.columns, TILE)
-    while (((p.rows + p.tile_rows - 1) // p.tile_rows) * ((p.columns + p.tile_columns - 1) // p.tile_columns) < TILES
-           and max(p.tile_rows, p.tile_columns) >= 2 * LEAST_TILE):
+    p.parts = 1
+    if tiles_of(p) < TILES:
+        p.parts = max(1, min(p.inner // PART, PARTS, PART_BYTES // size))
+    p.part = (p.inner + p.parts - 1) // p.parts
+    while tiles_of(p) * p.parts < TILES and max(p.tile_rows, p.tile_columns) >= 2 * LEAST_TILE:
         if p.tile_columns > p.tile_rows:
             p.tile_columns = (p.tile_columns + 1) // 2
         else:
             p.tile_rows = (p.tile_rows + 1) // 2
+    items = tiles_of(p) * p.parts
     p.across = (p.columns + p.tile_columns - 1) // p.tile_columns
-    items = (p.rows + p.tile_rows - 1) // p.tile_rows * p.across
-    p.parts = 1
-    p.part = p.inner
-    if items == 1 and p.inner >= 2 * PART:
-        p.part = max(PART, (p.inner + PARTS - 1) // PARTS)
-        p.parts = items = (p.inner + p.part - 1) // p.part
     threads = min(threads_for(n_threads, work), items)
-    memory = malloc(p.rows * p.columns * sizeof(real) * p.parts if p.parts > 1 else 1)
-    p.partial = <char *>memory
+    if p.parts > 1:
+        sums = p.columns * <Py_ssize_t>sizeof(double)
+    memory = malloc(sums + (size * p.parts if p.parts > 1 else 1))
+    p.partial = <char *>memory + sums
     start_team(&team, threads, items, work, memory)
     with nogil:
         if threads == 1:
@@ -198,7 +205,7 @@ cdef int run(Product *p, n_threads, real *like) except -1:
                 multiply_tiles(p, &team, thread, like)
         end_team(&team)
         if p.parts > 1:
-            add_parts(p, like)
+            add_parts(p, <double *>memory, like)
         free(memory)
     return 0
 
