@@ -367,6 +367,7 @@ cdef void scatter_rows(const Csr *m, Py_ssize_t first, Py_ssize_t last, const re
     cdef const index *indices = <const index *>m.indices
     cdef const real *g
     cdef real *o
+    cdef real[NARROW] terms
     cdef real value
     for row in range(m.rows):
         g = grad + row * n
@@ -380,8 +381,11 @@ cdef void scatter_rows(const Csr *m, Py_ssize_t first, Py_ssize_t last, const re
                 o = out + indices[entry] * n
                 column = 0
                 while column + NARROW <= n:
+                    # In two steps, or the compiler must expect that one row is the other.
                     for j in range(NARROW):
-                        o[column + j] += value * g[column + j]
+                        terms[j] = value * g[column + j]
+                    for j in range(NARROW):
+                        o[column + j] += terms[j]
                     column += NARROW
                 for j in range(column, n):
                     o[j] += value * g[j]

@@ -19,9 +19,9 @@ from fastxent._words import Words
 from fastxent.softmax import _alpha_of, _transform
 
 # Bytes of scores that stay in the caches, for few classes. For many, rows with which matrix products keep their speed:
-# with 256 OpenBLAS takes 3 % less time, and scores of 32,000 classes 32 MB. What scores may take at most.
+# with 256 OpenBLAS takes 3 % less time, but of 32,000 classes these are 33 MB. What scores may take at most.
 _CACHED = 2 << 20
-_LEAST_ROWS = 228
+_LEAST_ROWS = 208
 _MOST = 128 << 20
 # Products of no more multiplications the BLAS does on one thread by itself.
 _SMALL = 1 << 18
