@@ -14,6 +14,7 @@ except ModuleNotFoundError as error:  # pragma: no cover - only in a checkout th
 
 from fastxent._info import __version__, info
 from fastxent._memory import set_kept_memory
+from fastxent.linear import linear_cross_entropy, linear_cross_entropy_hvp
 from fastxent.probability import binary_cross_entropy, categorical_cross_entropy
 from fastxent.sigmoid import sigmoid_cross_entropy, sigmoid_cross_entropy_hvp, sigmoid_focal_loss
 from fastxent.softmax import (
@@ -36,6 +37,8 @@ __all__ = [
     "generalized_cross_entropy",
     "info",
     "isa",
+    "linear_cross_entropy",
+    "linear_cross_entropy_hvp",
     "log_expit",
     "log_softmax",
     "logsumexp",

@@ -61,4 +61,5 @@ def loss(
     in_place: bool,
     temperature: np.ndarray | None,
     n_threads: int | None,
+    divisor: float | None = None,
 ) -> Any: ...

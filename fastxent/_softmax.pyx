@@ -1380,13 +1380,13 @@ cdef double run_on(Call *c, n_threads) except? -1.0:
     return run(c, threads, <double *>NULL) if c.double_scores else run(c, threads, <float *>NULL)
 
 
-cdef object finish(Call *c, str reduction, n_threads):
+cdef object finish(Call *c, str reduction, n_threads, divisor=None):
     """Run a call; what `loss` returns."""
     cdef double total
     cdef cnp.ndarray losses = None
     c.scale = 1.0
     if reduction == "mean":
-        total = total_weight(c)
+        total = total_weight(c) if divisor is None else divisor
         c.scale = 1.0 / total if total > 0.0 else 0.0
     elif reduction == "none":
         losses = np.empty(c.n, np.float64 if c.double_scores else np.float32)
@@ -1398,13 +1398,14 @@ cdef object finish(Call *c, str reduction, n_threads):
 
 
 def loss(cnp.ndarray scores, labels, dense, sparse, weights, str head, double parameter, alpha, double smoothing,
-         double z_loss, transform, ignored, str reduction, grad, hess, vector, bint in_place, temperature, n_threads):
+         double z_loss, transform, ignored, str reduction, grad, hess, vector, bint in_place, temperature, n_threads,
+         divisor=None):
     """The checked call: exactly one of `labels`, `dense`, `sparse` is given, arrays are (rows, n) or
     (outer, inner, n), `sparse` is (indptr, indices, values), `weights` are float64, `grad` and `hess` arrays
     to fill or None; with a `vector`, `grad` takes the product of the Hessian and it. `transform` is None or
     (1 / temperature, what that rounds off, soft cap or 0, float64 bias or None, mask or None); `temperature` an array
-    to fill with each row's derivative or None. Returns a float, or with "none" an array; None if dense
-    targets or a mask must be refused."""
+    to fill with each row's derivative or None; `divisor` what a "mean" divides by, if these are not all of
+    its rows. Returns a float, or with "none" an array; None if dense targets or a mask must be refused."""
     cdef Call c
     cdef cnp.ndarray bias_high = None, bias_low = None
     start_with(&c, scores, transform is not None)
@@ -1439,7 +1440,7 @@ def loss(cnp.ndarray scores, labels, dense, sparse, weights, str head, double pa
     if c.has_vector:
         c.vector = rows_of(vector)
     c.in_place = in_place
-    return finish(&c, reduction, n_threads)
+    return finish(&c, reduction, n_threads, divisor)
 
 
 cdef inline bint is_whole(cnp.ndarray array, int ndim):

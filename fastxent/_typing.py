@@ -64,3 +64,25 @@ class CategoricalOptions(TypedDict, total=False):
     eps: float
     normalize: bool
     n_threads: int | None
+
+
+# The same of the gradients by inputs, weight and bias.
+LinearAsked = Literal[True] | tuple[bool | np.ndarray | None, bool | np.ndarray | None, bool | np.ndarray | None]
+
+
+class LinearOptions(TypedDict, total=False):
+    """Options that do not change what `linear_cross_entropy` returns."""
+
+    bias: Any
+    loss: Any
+    sample_weight: Any
+    class_weight: Any
+    pos_weight: Any
+    label_smoothing: float
+    ignore_index: int | None
+    class_mask: Any
+    temperature: float
+    softcap: float | None
+    logit_bias: Any
+    z_loss: float
+    n_threads: int | None

@@ -412,6 +412,10 @@ class _SoftmaxLoss(_ScoreLoss):
                 return len(value)
         return None
 
+    def _form(self) -> tuple[str, float, Any]:
+        """The name of the head, its parameter, and a factor of targets."""
+        return "cross_entropy", 0.0, None
+
     def _columns(self) -> tuple[int, ...]:
         classes = self._classes()
         if classes is None:
@@ -623,6 +627,11 @@ class SoftmaxFocalLoss(_SoftmaxLoss):
     gamma: float = 2.0
     alpha: Any = None
 
+    def _form(self) -> tuple[str, float, Any]:
+        if self.gamma == 0.0 and self.alpha is None:
+            return super()._form()
+        return "focal", float(self.gamma), self.alpha
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class PolyCrossEntropy(_SoftmaxLoss):
@@ -647,6 +656,9 @@ class PolyCrossEntropy(_SoftmaxLoss):
     function = staticmethod(poly_cross_entropy)
 
     epsilon: float = 1.0
+
+    def _form(self) -> tuple[str, float, Any]:
+        return "poly", float(self.epsilon), None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -673,6 +685,9 @@ class GeneralizedCrossEntropy(_SoftmaxLoss):
     function = staticmethod(generalized_cross_entropy)
 
     q: float = 0.7
+
+    def _form(self) -> tuple[str, float, Any]:
+        return "generalized", float(self.q), None
 
 
 # ---- two outcomes, or independent ones -----------------------------------------------------------------------

@@ -140,3 +140,19 @@ def test_probabilities() -> None:
     assert peak(*made, targets, "fx.binary_cross_entropy(p, y, grad=p)") < SLACK
     taken = peak(*made, targets, "fx.binary_cross_entropy(p, y, grad=True, sample_weight=np.ones(n))")
     assert ARRAY - 1 < taken < ARRAY + SLACK
+
+
+@pytest.mark.parametrize("classes, most", [(32_000, 32), (128_256, 128)])
+def test_the_scores_of_a_linear_layer_never_exist(classes: int, most: int) -> None:
+    made = (
+        "fx.linear_cross_entropy(small, small[:300], np.zeros(400, int), grad=True)",
+        f"x, w = np.ones((600, 64), np.float32), rng.standard_normal(({classes}, 64), np.float32)",
+        "y = np.arange(600)",
+        "outs = np.full_like(x, 0), np.full_like(w, 0), None",
+    )
+    whole = 600 * classes * 4 / MEGABYTE
+    assert most < whole / 2
+    assert peak(*made, "fx.linear_cross_entropy(x, w, y, grad=outs)") < most
+    taken = peak(*made[:3], "fx.linear_cross_entropy(x, w, y, grad=True)")
+    outputs = (600 + classes) * 64 * 4 / MEGABYTE
+    assert outputs < taken < outputs + most
