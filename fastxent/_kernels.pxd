@@ -250,6 +250,7 @@ cdef struct Team:
     fx_hand *hands
     void *memory
     int threads
+    int within                 # threads that its one thread starts within each item, or 1
     Py_ssize_t work
     bint watched
     double began
@@ -260,6 +261,9 @@ cdef struct Team:
 # Deals out the items, `work` elements in all. Raises MemoryError if the memory that the caller has just asked for is
 # NULL, and frees it if there is none for the team.
 cdef int start_team(Team *team, int threads, Py_ssize_t items, Py_ssize_t work, void *memory) except -1
+
+# For a team of one thread that starts others within each item.
+cdef void watch_within(Team *team, int threads) noexcept nogil
 
 cdef inline Py_ssize_t next_item(Team *team, int thread) noexcept nogil:
     """The next item of the thread, of which 0 is the one that called; -1 if there is none."""

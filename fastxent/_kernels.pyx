@@ -216,6 +216,8 @@ cdef int start_team(Team *team, int threads, Py_ssize_t items, Py_ssize_t work, 
     if memory == NULL:
         raise MemoryError()
     team.threads = threads
+    team.within = 1
+    team.work = work
     if threads == 1:
         team.hands = &team.own
         fx_deal(team.hands, 1, items)
@@ -226,20 +228,31 @@ cdef int start_team(Team *team, int threads, Py_ssize_t items, Py_ssize_t work, 
         raise MemoryError()
     team.hands = <fx_hand *>((<uintptr_t>team.memory + 63) & ~<uintptr_t>63)
     fx_deal(team.hands, threads, items)
-    team.work = work
     team.watched = items >= WATCHED_ITEMS * threads
+    watch(team)
+    return 0
+
+
+cdef inline void watch(Team *team) noexcept nogil:
     team.preemptions = fx_preemptions()
     team.busy = fx_busy_clock()
     team.began = team.done = fx_clock()
-    return 0
+
+
+cdef void watch_within(Team *team, int threads) noexcept nogil:
+    team.within = threads
+    team.watched = True
+    watch(team)
 
 
 cdef void end_team(const Team *team) noexcept nogil:
     cdef Fewer *of
     cdef double now, taken, lost
-    if team.threads == 1:
+    cdef int threads = max(team.threads, team.within)
+    if threads == 1:
         return
-    free(team.memory)
+    if team.threads > 1:
+        free(team.memory)
     if not team.watched:
         return
     of = &fewer[size_of(team.work)]
@@ -250,10 +263,10 @@ cdef void end_team(const Team *team) noexcept nogil:
     taken = now - team.began
     lost = now - team.done
     # A thread may also have waited for the disk.
-    if fx_preemptions() > team.preemptions:
+    if team.within > 1 or fx_preemptions() > team.preemptions:
         lost = max(lost, taken - (fx_busy_clock() - team.busy))
     if lost >= SHORTEST_LOSS and lost >= LARGEST_SHARE * taken:
-        of.most = min(of.most, team.threads // 2) if now < of.until else team.threads // 2
+        of.most = min(of.most, threads // 2) if now < of.until else threads // 2
         of.pause = min(max(2.0 * of.pause, SHORTEST_PAUSE), LONGEST_PAUSE)
         of.since = now
         of.until = now + of.pause

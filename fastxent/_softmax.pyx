@@ -33,7 +33,8 @@ from fastxent._heads cimport NOT_P, P, Head, extended, head_of, wide
 from fastxent._kernels cimport (FX_FEW, Table, Team, active, end_team, fx_hard, fx_part, fx_rows, fx_target,
                                 fx_transform, next_item, real, row_chain, row_dot, row_moment, row_product, row_refused,
                                 row_stored_moment, row_subtract, row_target, rows_curvature, rows_expsum, rows_pick,
-                                rows_put, rows_scale, rows_transform, start_team, threads_for)
+                                rows_put, rows_scale, rows_transform, start_team, threads_for,
+                                watch_within)
 from fastxent._memory cimport empty
 from fastxent._parts cimport FX_PART, expsum_row, part_size, parts_of, scale_row, threads_within
 from fastxent._rows cimport align, block_size, chunk_rows, summed_rows
@@ -1081,6 +1082,8 @@ cdef double run(Call *c, int threads, real *like) except? -1.0:
     size = lay_out(c, &measured, NULL, sizeof(real))
     memory = <char *>malloc(threads * size + sums * sizeof(double) + threads * sizeof(Scratch))
     start_team(&team, threads, chunks, c.n * c.classes, memory)
+    if c.within > 1:
+        watch_within(&team, c.within)
     with nogil:
         c.partial = <double *>(memory + threads * size)
         scratch = <Scratch *>(c.partial + sums)

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastxent._arrays cimport Rows, direct_rows, is_direct, read_rows, rows_of, write_rows
 from fastxent._kernels cimport (FX_FEW, Table, Team, active, end_team, fx_part, fx_rows, next_item, real, rows_expsum,
-                                rows_scale, rows_subtract_max, start_team, threads_for)
+                                rows_scale, rows_subtract_max, start_team, threads_for, watch_within)
 from fastxent._parts cimport FX_PART, expsum_row, part_size, parts_of, scale_row, threads_within
 from fastxent._rows cimport add3, align, block_size, chunk_rows, summed_rows
 
@@ -147,6 +147,8 @@ cdef int run_special(Special *c, int threads, real *like) except -1:
         threads = 1
     memory = <char *>malloc(threads * size + threads * sizeof(Scratch))
     start_team(&team, threads, chunks, c.n * c.classes, memory)
+    if c.within > 1:
+        watch_within(&team, c.within)
     with nogil:
         scratch = <Scratch *>(memory + threads * size)
         for thread in range(threads):
