@@ -75,4 +75,4 @@ def test_accidental_hits() -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(pytest.main([__file__, "-q", "-p", "no:cacheprovider"]))
+    raise SystemExit(pytest.main([__file__, "-q", "--noconftest", "-p", "no:cacheprovider"]))
