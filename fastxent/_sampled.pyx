@@ -86,11 +86,11 @@ def gather(cnp.ndarray source, cnp.ndarray which, cnp.ndarray out, n_threads):
         memcpy(b.data + i * b.stride * item, a.data + ids[i] * a.stride * item, a.width * item)
 
 
-# A product is cut into tiles along the longer side of the result, about eight of them, whose sizes depend on the shapes
-# alone: the number of threads does not show in the bits. Each is one call of the BLAS on one of our threads; narrower
-# ones would spend their time on packing the other factor, wider ones wait for the slower thread.
+# A product is cut into tiles along the longer side of the result, whose sizes depend on the shapes alone: the number of
+# threads does not show in the bits. Each is one call of the BLAS on one of our threads. Narrower ones would spend their
+# time on packing the other factor; with fewer, a thread that is late would go unnoticed (see Team).
 cdef enum:
-    TILES = 8
+    TILES = 32
     LEAST_TILE = 128
     MOST_TILE = 1024
     # Multiplications that take as long as an element of a loss, see threads_for.
@@ -161,6 +161,7 @@ cdef multiply(const Product *p, n_threads, real *like):
 def product(cnp.ndarray a, bint turn_a, cnp.ndarray b, bint turn_b, cnp.ndarray out, bint add, n_threads):
     """out = a b, or out + a b; a or b transposed before. The BLAS must be held to one thread."""
     cdef Product p
+    cdef Py_ssize_t side
     if sgemm == NULL:
         find_blas()
     p.a, p.b, p.out = rows_of(a), rows_of(b), rows_of(out)

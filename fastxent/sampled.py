@@ -15,7 +15,7 @@ from fastxent.softmax import softmax_cross_entropy
 
 # Rows whose scores are held at a time: the products need some hundred to be fast, and the memory is to stay in
 # proportion to that of the rows of weights and inputs.
-_MOST_ROWS, _LEAST_ROWS = 256, 16
+_MOST_ROWS, _LEAST_ROWS = 1024, 16
 
 
 class SampledGradient(NamedTuple):
@@ -407,7 +407,7 @@ def _loss(call: _Call, smoothing: float | None, grad: bool, remove: bool, reduct
     inputs_grad = np.empty((rows, d), dtype) if grad else None
     sampled_grad = _room(count, d + 1, dtype) if grad else None
     total = 0.0
-    step = max(_LEAST_ROWS, min(_MOST_ROWS, 2 * (rows * num_true + count) * d // (count + num_true)))
+    step = _block_rows(rows, num_true, count, d)
     room = _room(min(step, rows), (count + num_true + 15) // 16 * 16, dtype)
     for first in range(0, rows, step):
         block = slice(first, min(first + step, rows))
@@ -443,6 +443,13 @@ def _loss(call: _Call, smoothing: float | None, grad: bool, remove: bool, reduct
     weight_grad, bias_grad = _by_class(call, true, sampled_grad, true_scores, inputs, n_threads)
     with np.errstate(over="ignore"):
         return loss, SampledGradient(_as_output(inputs_grad, call.inputs), weight_grad, bias_grad)
+
+
+def _block_rows(rows: int, num_true: int, count: int, d: int) -> int:
+    """Rows of a block; all blocks have about as many."""
+    most = max(_LEAST_ROWS, min(_MOST_ROWS, 2 * (rows * num_true + count) * d // (count + num_true)))
+    blocks = max(1, -(-rows // most))
+    return max(1, -(-rows // blocks))
 
 
 def _scales(row_weights: np.ndarray | None, n: int, reduction: str) -> tuple[np.ndarray, np.ndarray | None]:

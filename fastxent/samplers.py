@@ -136,7 +136,7 @@ class LogUniformSampler:
     >>> from fastxent.samplers import LogUniformSampler
     >>> sampler = LogUniformSampler(3, unique=False, rng=0)
     >>> sampler.probabilities([0, 1, 2])
-    array([0.5      , 0.2924813, 0.2075187])
+    array([0.5       , 0.29248125, 0.20751875])
     >>> sampler.sample([2], 100).true_expected
     array([[20.75187496]])
     """
