@@ -24,6 +24,7 @@ WORD = re.compile(r"[A-Za-z][a-z]+")
 RAREST = 20
 WINDOW = 5
 PAIRS, NOISE = 4096, 512
+RATE = 0.2
 SHOWN = ("list", "write", "thread", "error", "first", "float", "socket", "month")
 
 
@@ -63,7 +64,8 @@ def train(text: np.ndarray, counts: np.ndarray, d: int, epochs: int, rng: np.ran
     """A vector for each word."""
     n = len(counts)
     vectors = rng.uniform(-0.5 / d, 0.5 / d, (n, d)).astype(np.float32)
-    weight, bias = np.zeros((n, d), np.float32), np.zeros(n, np.float32)
+    # As it begins, every word is as likely next to any other as it is in the text.
+    weight, bias = np.zeros((n, d), np.float32), np.log(counts / counts.sum()).astype(np.float32)
     vector_sums, weight_sums, bias_sums = (np.full_like(array, 0.01) for array in (vectors, weight, bias))
     sampler = FixedUnigramSampler(counts, distortion=0.75, rng=rng)
     for epoch in range(epochs):
@@ -83,10 +85,10 @@ def train(text: np.ndarray, counts: np.ndarray, d: int, epochs: int, rng: np.ran
                 grad=True,
             )
             total += loss
-            rows_of(center, grad.inputs, n).adagrad(vectors, vector_sums, learning_rate=0.05)
-            grad.weight.adagrad(weight, weight_sums, learning_rate=0.05)
+            rows_of(center, grad.inputs, n).adagrad(vectors, vector_sums, learning_rate=RATE)
+            grad.weight.adagrad(weight, weight_sums, learning_rate=RATE)
             if grad.bias is not None:
-                grad.bias.adagrad(bias, bias_sums, learning_rate=0.05)
+                grad.bias.adagrad(bias, bias_sums, learning_rate=RATE)
         seconds = time.perf_counter() - start
         rate = steps * PAIRS / seconds
         print(f"epoch {epoch + 1}: loss {total / steps / PAIRS:.3f}, {seconds:.1f} s, {rate:,.0f} pairs/s")
@@ -120,7 +122,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dimensions", type=int, default=64, help="of a vector (%(default)s)")
     parser.add_argument("--epochs", type=int, default=3, help="times through the text (%(default)s)")
-    parser.add_argument("--words", type=int, default=2_000_000, help="most words of text (%(default)s)")
+    parser.add_argument("--words", type=int, default=1_500_000, help="most words of text (%(default)s)")
     parser.add_argument("--png", type=Path, help="where to draw a projection (needs matplotlib)")
     options = parser.parse_args()
 
