@@ -43,6 +43,7 @@ test-peers: peers
 	$(TENSORFLOW)/bin/python -W ignore tests/peers/keras_docs.py
 	$(TENSORFLOW)/bin/python -W ignore tests/peers/keras_losses.py
 	$(TENSORFLOW)/bin/python -W ignore tests/peers/tensorflow_nn.py
+	$(TENSORFLOW)/bin/python -W ignore tests/peers/tensorflow_sampled.py
 
 docs-test: $(VENV)/.demo
 	$(BIN)/python tools/run_doctests.py

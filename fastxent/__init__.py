@@ -16,6 +16,8 @@ from fastxent._info import __version__, info
 from fastxent._memory import set_kept_memory
 from fastxent.linear import linear_cross_entropy, linear_cross_entropy_hvp
 from fastxent.probability import binary_cross_entropy, categorical_cross_entropy
+from fastxent.row_sparse import RowSparse
+from fastxent.sampled import nce_loss, sampled_softmax_loss
 from fastxent.sigmoid import sigmoid_cross_entropy, sigmoid_cross_entropy_hvp, sigmoid_focal_loss
 from fastxent.softmax import (
     generalized_cross_entropy,
@@ -28,8 +30,10 @@ from fastxent.special import expit, log_expit, log_softmax, logsumexp, softmax
 
 if TYPE_CHECKING:
     from fastxent import losses as losses
+    from fastxent import samplers as samplers
 
 __all__ = [
+    "RowSparse",
     "__version__",
     "binary_cross_entropy",
     "categorical_cross_entropy",
@@ -43,7 +47,9 @@ __all__ = [
     "log_softmax",
     "logsumexp",
     "losses",
+    "nce_loss",
     "poly_cross_entropy",
+    "sampled_softmax_loss",
     "set_isa",
     "set_kept_memory",
     "set_num_threads",
@@ -58,11 +64,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Nine dataclasses take longer to import than all the rest.
-    if name == "losses":
+    # Nine dataclasses take longer to import than all the rest, and SciPy's BLAS longer still.
+    if name in ("losses", "samplers"):
         from importlib import import_module
 
-        return import_module("fastxent.losses")
+        return import_module(f"fastxent.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -760,3 +760,166 @@ def _no_probability(at: list[int], value: float, scores: str, or_else: str) -> V
     else:
         advice = f"these look like scores, use {scores}"
     return ValueError(f"probabilities[{', '.join(map(str, at))}] is {value!r}, outside [0, 1]: {advice}")
+
+
+# ---- sampled classes -----------------------------------------------------------------------------------------
+
+
+def candidate_labels(value: Any, classes: int) -> np.ndarray:
+    """Labels (n,) or (n, num_true) in [0, classes) as int64 (n, num_true)."""
+    labels = class_ids("labels", value, classes)
+    if labels.ndim not in (1, 2) or (labels.ndim == 2 and labels.shape[1] == 0):
+        raise ValueError(
+            f"labels have shape {labels.shape}: give (n,), or (n, num_true) for several true classes a row"
+        )
+    return labels if labels.ndim == 2 else labels[:, None]
+
+
+def class_ids(name: str, value: Any, classes: int) -> np.ndarray:
+    """Integers in [0, classes) as a contiguous int64 array."""
+    array = real_array(name, value)
+    if array.size == 0 and not isinstance(value, np.ndarray):
+        array = array.astype(np.int64)
+    if array.dtype.kind not in "iu":
+        verb = "have" if name.endswith("s") else "has"
+        raise TypeError(f"{name} {verb} dtype {array.dtype}, but classes are integers: use {name}.astype(numpy.int64)")
+    bad = _softmax.first_bad_label(array.reshape(-1), classes, None)
+    if bad >= 0:
+        where = ", ".join(str(int(i)) for i in np.unravel_index(bad, array.shape))
+        raise ValueError(f"{name}[{where}] is {array.reshape(-1)[bad]}, but the classes are 0 to {classes - 1}")
+    return array.astype(np.int64, order="C", copy=False)
+
+
+def check_different(labels: np.ndarray) -> None:
+    """Refuse labels (n, num_true) that are repeated within a row."""
+    if labels.shape[1] < 2:
+        return
+    inside = np.sort(labels, axis=1)
+    again = inside[:, 1:] == inside[:, :-1]
+    if again.any():
+        row = int(np.argmax(again.any(axis=1)))
+        label = int(inside[row, int(np.argmax(again[row]))])
+        raise ValueError(
+            f"labels of row {row} have {label} more than once: the true classes of a row are different ones"
+        )
+
+
+def flag(name: str, value: Any) -> bool:
+    """True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} is {value!r}: give True or False")
+    return bool(value)
+
+
+def linear_parts(weight: Any, bias: Any, inputs: Any) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+    """Weights (n_classes, d), their biases if any, inputs (n, d)."""
+    w, x = float_array("weight", weight), float_array("inputs", inputs)
+    if w.ndim != 2 or 0 in w.shape:
+        raise ValueError(f"weight has shape {w.shape}: give a row for each class, (n_classes, d)")
+    if x.ndim != 2 or x.shape[1] != w.shape[1]:
+        raise ValueError(f"inputs have shape {x.shape}, weight {w.shape}: give shape (n, {w.shape[1]})")
+    if bias is None:
+        return w, None, x
+    b = float_array("bias", bias)
+    if b.shape != w.shape[:1]:
+        raise ValueError(f"bias has shape {b.shape}, weight {w.shape}: give one number for each class, {w.shape[:1]}")
+    return w, b, x
+
+
+def sampled_of(
+    sampler: Any, sampled: Any, num_sampled: Any, true: np.ndarray, classes: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sampled classes, and how often the true ones and they are expected: as given, or drawn."""
+    if (sampler is None) == (sampled is None):
+        raise TypeError(
+            f"{'neither sampler nor' if sampler is None else 'both sampler and'} sampled given: give a sampler of"
+            " fastxent.samplers and num_sampled, or what was sampled"
+        )
+    count = None if num_sampled is None else count_of("num_sampled", num_sampled)
+    if sampled is None:
+        if not callable(getattr(sampler, "sample", None)):
+            raise TypeError(f"sampler is {sampler!r}: give a sampler of fastxent.samplers")
+        if getattr(sampler, "n_classes", classes) != classes:
+            raise ValueError(
+                f"sampler draws from {sampler.n_classes} classes, but weight has {classes}: give one for these"
+            )
+        if count is None:
+            raise TypeError("num_sampled is None: give how many classes are to be sampled")
+        sampled = sampler.sample(true, count)
+    if not isinstance(sampled, (tuple, list)) or len(sampled) != 3:
+        raise TypeError("sampled is no tuple of ids, expected counts of true classes, expected counts of sampled ones")
+    ids = class_ids("sampled ids", sampled[0], classes)
+    if ids.ndim != 1 or len(ids) == 0 or (count is not None and len(ids) != count):
+        wanted = f"({count},)" if count is not None else "(num_sampled,)"
+        raise ValueError(f"sampled ids have shape {ids.shape}: give shape {wanted}, of one class at least")
+    return (
+        ids,
+        expected_counts("true_expected", sampled[1], true.shape, true, "labels"),
+        expected_counts("sampled_expected", sampled[2], ids.shape, ids, "sampled ids"),
+    )
+
+
+def expected_counts(name: str, value: Any, shape: tuple[int, ...], of: np.ndarray, ids: str) -> np.ndarray:
+    """How often the classes `of` (called `ids`) are expected among the sampled ones: float64, above 0, finite."""
+    counts = real_array(name, value)
+    if counts.shape != shape and not (len(shape) == 2 and shape[1] == 1 and counts.shape == shape[:1]):
+        raise ValueError(
+            f"{name} has shape {counts.shape}, but there are {ids} of shape {shape}: give one count for each"
+        )
+    counts = np.ascontiguousarray(counts, np.float64).reshape(shape)
+    bad = ~((counts > 0) & (counts < math.inf))
+    if bad.any():
+        at = np.unravel_index(int(np.argmax(bad)), shape)
+        where = ", ".join(str(int(i)) for i in at)
+        raise ValueError(
+            f"{ids}[{where}] is class {int(of[at])}, whose expected count {name}[{where}] is {counts[at]:g}: its"
+            " logarithm is subtracted, so that a class must have a chance to be sampled; mend the label, or use a"
+            " sampler that draws the class"
+        )
+    return counts
+
+
+def row_sparse(ids: Any, values: Any, shape: Any) -> tuple[tuple[int, ...], np.ndarray, np.ndarray]:
+    """The parts of a row-sparse array: its shape, contiguous int64 ids that rise, values."""
+    if not isinstance(shape, tuple) or len(shape) not in (1, 2):
+        raise ValueError(f"shape is {shape!r}: give (n, d), or (n,) for one dimension")
+    sizes = tuple(int(size.__index__()) for size in shape)
+    rows = real_array("values", values)
+    if rows.dtype not in (_FLOAT32, _FLOAT64):
+        raise TypeError(f"values have dtype {rows.dtype}: give float32 or float64")
+    which = class_ids("ids", ids, sizes[0])
+    if which.ndim != 1 or rows.shape != (len(which), *sizes[1:]):
+        raise ValueError(
+            f"values have shape {rows.shape}, ids {which.shape}, the whole array {sizes}: give one row of values for"
+            " each id"
+        )
+    wrong = which[1:] <= which[:-1]
+    if wrong.any():
+        at = int(np.argmax(wrong)) + 1
+        raise ValueError(f"ids[{at}] is {which[at]} after {which[at - 1]}: give ids in rising order, each once")
+    return sizes, which, rows
+
+
+def rows_to_update(
+    shape: tuple[int, ...], parts: tuple[np.ndarray, np.ndarray], arrays: dict[str, Any]
+) -> np.dtype[Any]:
+    """Check arrays whose rows are to be changed in place, by parts (ids, values) that they may not overlap."""
+    first: str | None = None
+    dtype = _FLOAT64
+    like = np.broadcast_to(np.empty(()), shape)
+    inputs: list[tuple[str, Any]] = [("ids", parts[0]), ("values", parts[1])]
+    for name, array in arrays.items():
+        if type(array) is not np.ndarray and type(array) is not np.memmap:
+            raise TypeError(f"{name} is {type(array).__name__}: give a numpy array, whose rows are changed in place")
+        if first is None:
+            first, dtype = name, array.dtype
+        elif array.dtype != dtype:
+            raise TypeError(f"{name} has dtype {array.dtype}, but {first} {dtype}: give arrays of one dtype")
+        buffer(name, array, like, (_FLOAT32, _FLOAT64), tuple(inputs), "")
+        item = array.itemsize
+        if (array.ndim == 2 and array.shape[1] > 1 and array.strides[1] != item) or array.strides[0] % item:
+            raise ValueError(f"{name} has rows whose elements are apart: give a C-contiguous array")
+        inputs.append((name, array))
+    # Arrays inside a frozen object can be written to all the same.
+    class_ids("ids", parts[0], shape[0])
+    return dtype

@@ -8,12 +8,12 @@ it. How many rows a block has depends on the shapes alone, and with it every bit
 from __future__ import annotations
 
 import math
-import threading
 from typing import Any, Literal, NamedTuple, Unpack, overload
 
 import numpy as np
 
 from fastxent import _memory, _sigmoid, _softmax, _validate
+from fastxent._blas import serial_blas
 from fastxent._typing import LinearAsked, LinearOptions, Reduced
 from fastxent._words import Words
 from fastxent.softmax import _alpha_of, _transform
@@ -759,35 +759,6 @@ class _Sigmoid(_Rows):
 # ---- products ------------------------------------------------------------------------------------------------
 
 
-class _SerialBlas:
-    """A context in which the BLAS uses one thread; for several calls at a time, until the last of them leaves."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.inside = 0
-        self.controller: Any = None
-        self.limits: Any = None
-
-    def __enter__(self) -> None:
-        with self.lock:
-            if self.inside == 0:
-                if self.controller is None:
-                    from threadpoolctl import ThreadpoolController
-
-                    self.controller = ThreadpoolController().select(user_api="blas")
-                self.limits = self.controller.limit(limits=1)
-            self.inside += 1
-
-    def __exit__(self, *error: object) -> None:
-        with self.lock:
-            self.inside -= 1
-            if self.inside == 0:
-                self.limits.restore_original_limits()
-
-
-_serial_blas = _SerialBlas()
-
-
 def _block_rows(classes: int, itemsize: int) -> int:
     row = max(1, classes * itemsize)
     return max(1, _CACHED // row, min(_LEAST_ROWS, _MOST // row))
@@ -840,7 +811,7 @@ def _run(
     """All blocks: the loss and what is asked for; with a vector, the product of the Hessian and it instead."""
     if layer.features * layer.classes * min(head.count, _LEAST_ROWS) <= _SMALL:
         return _blocks(layer, head, outs, vector)
-    with _serial_blas:
+    with serial_blas:
         return _blocks(layer, head, outs, vector)
 
 

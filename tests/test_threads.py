@@ -137,6 +137,20 @@ def test_threadpoolctl_sees_and_limits_us() -> None:
     assert output(PARENT + textwrap.dedent(code), OMP_NUM_THREADS="2").split() == ["1", "1", str(available)]
 
 
+@needs_openmp
+def test_workers_of_joblib_share_the_processors() -> None:
+    pytest.importorskip("joblib")
+    code = """
+    from joblib import Parallel, cpu_count, delayed
+    def work():
+        import fastxent as fx
+        return fx.info()["threads"]
+    print(cpu_count(), *Parallel(n_jobs=2)(delayed(work)() for _ in range(2)))
+    """
+    cpus, *threads = map(int, output(textwrap.dedent(code)).split())
+    assert threads == [max(1, cpus // 2)] * 2
+
+
 def test_set_num_threads() -> None:
     before = fx.set_num_threads(3)
     try:

@@ -1,5 +1,7 @@
 """The cross-entropies of `tf.nn`, for NumPy arrays: its names, the order of its arguments, a loss for each row.
 
+With them the losses over a sample of the classes, and the candidate samplers of `tf.random`.
+
 `grad=` is new, since there is no tape: it returns the gradient as well, or takes an array to write it to; it is each
 row's own. Otherwise different from TensorFlow:
 
@@ -8,6 +10,11 @@ row's own. Otherwise different from TensorFlow:
 * Labels that are out of range, NaN or infinite are refused on any machine, and so are labels of
   `sigmoid_cross_entropy_with_logits` outside [0, 1].
 * Labels and logits need not be of one dtype. 16-bit logits give losses and gradients in float32.
+* Accidental hits are left out wherever they stand, where TensorFlow misses all but the last of a class that was sampled
+  several times. True classes that are never sampled, or stand twice in a row, are refused, and so are more unique
+  candidates than can be drawn, which TensorFlow draws for ever.
+* Candidate samplers give other candidates for the same seed, and as expected counts of unique candidates what is exact
+  (see `fastxent.samplers`). They keep nothing from call to call.
 """
 
 from __future__ import annotations
@@ -19,14 +26,32 @@ import numpy as np
 from fastxent import _validate
 from fastxent._words import Words
 from fastxent.compat._elements import factored_cross_entropy, positive_factors
+from fastxent.compat._tf_sampled import (
+    all_candidate_sampler,
+    compute_accidental_hits,
+    fixed_unigram_candidate_sampler,
+    learned_unigram_candidate_sampler,
+    log_uniform_candidate_sampler,
+    nce_loss,
+    sampled_softmax_loss,
+    uniform_candidate_sampler,
+)
 from fastxent.sigmoid import sigmoid_cross_entropy
 from fastxent.softmax import softmax_cross_entropy
 from fastxent.special import softmax
 
 __all__ = [
+    "all_candidate_sampler",
+    "compute_accidental_hits",
+    "fixed_unigram_candidate_sampler",
+    "learned_unigram_candidate_sampler",
+    "log_uniform_candidate_sampler",
+    "nce_loss",
+    "sampled_softmax_loss",
     "sigmoid_cross_entropy_with_logits",
     "softmax_cross_entropy_with_logits",
     "sparse_softmax_cross_entropy_with_logits",
+    "uniform_candidate_sampler",
     "weighted_cross_entropy_with_logits",
 ]
 
