@@ -3,6 +3,7 @@ other's processors."""
 
 from __future__ import annotations
 
+import importlib
 import threading
 from typing import Any
 
@@ -21,7 +22,7 @@ class SerialBlas:
             if self.inside == 0:
                 if self.controller is None:
                     # Only libraries that are loaded are found.
-                    import scipy.linalg.cython_blas  # noqa: F401
+                    importlib.import_module("scipy.linalg.cython_blas")
                     from threadpoolctl import ThreadpoolController
 
                     self.controller = ThreadpoolController().select(user_api="blas")

@@ -20,6 +20,9 @@ cdef extern from "kernels.h" nogil:
         int max_given
         int precise
 
+    Py_ssize_t fx_part_size(Py_ssize_t start, Py_ssize_t n)
+    double fx_larger(double max, double more)
+
     enum:
         FX_PART
         FX_DONE

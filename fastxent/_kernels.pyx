@@ -173,6 +173,12 @@ cdef int checked_threads(object n_threads) except -1:
     return number
 
 
+def check_threads(n_threads):
+    """Refuse what is neither None nor a number of threads."""
+    if n_threads is not None:
+        checked_threads(n_threads)
+
+
 cdef Py_ssize_t threads_at_most(object n_threads) except -1:
     if n_threads is not None:
         threads = checked_threads(n_threads)

@@ -1,6 +1,5 @@
 import numpy as np
 
-def threads(n_threads: int | None, work: int) -> int: ...
 def is_direct(array: np.ndarray) -> bool: ...
 def product(
     a: np.ndarray, b: np.ndarray, out: np.ndarray, accumulate: bool, bias: np.ndarray | None, n_threads: int | None

@@ -50,11 +50,6 @@ cdef enum:
     PER_ELEMENT = 16
 
 
-def threads(n_threads, Py_ssize_t work):
-    """How many threads to use for `work` elements; refuses what is no number of threads."""
-    return threads_for(n_threads, work)
-
-
 # ---- dense ------------------------------------------------------------------------------------------------
 
 cdef struct Matrix:

@@ -2,8 +2,8 @@
 from cython.parallel cimport prange
 from libc.math cimport isfinite
 
-from fastxent._kernels cimport (FX_DONE, FX_PART, FX_WHOLE, Table, fx_part, fx_rows, real, row_end, row_max, row_part,
-                                rows_expsum, rows_scale)
+from fastxent._kernels cimport (FX_DONE, FX_PART, FX_WHOLE, Table, fx_larger, fx_part, fx_part_size, fx_rows, real,
+                                row_end, row_max, row_part, rows_expsum, rows_scale)
 
 
 cdef inline Py_ssize_t parts_of(Py_ssize_t n) noexcept nogil:
@@ -12,8 +12,7 @@ cdef inline Py_ssize_t parts_of(Py_ssize_t n) noexcept nogil:
 
 
 cdef inline Py_ssize_t part_size(Py_ssize_t part, Py_ssize_t n) noexcept nogil:
-    """Of which the last takes what remains."""
-    return FX_PART if part < parts_of(n) - 1 else n - part * FX_PART
+    return fx_part_size(part * FX_PART, n)
 
 
 cdef inline int threads_within(int threads, Py_ssize_t chunks, Py_ssize_t chunk, Py_ssize_t n) noexcept nogil:
@@ -32,9 +31,7 @@ cdef inline void expsum_row(Table k, const real *x, const real *low, Py_ssize_t 
             parts[i].top = row_max(k, x + i * FX_PART, part_size(i, n))
         of.max[0] = parts[0].top
         for i in range(1, count):
-            # As the kernel does, for which NaN is larger than what came before.
-            if parts[i].top > of.max[0] or parts[i].top != parts[i].top:
-                of.max[0] = parts[i].top
+            of.max[0] = fx_larger(of.max[0], parts[i].top)
     if not isfinite(of.max[0]):
         rows_expsum(k, x, low, n, 1, n, e, n, of)
         return

@@ -44,11 +44,6 @@ cdef inline int64_t *integers(cnp.ndarray array):
     return <int64_t *>cnp.PyArray_DATA(array)
 
 
-def threads(n_threads, Py_ssize_t work):
-    """How many threads to use for `work` elements; refuses what is no number of threads."""
-    return threads_for(n_threads, work)
-
-
 # ---- the sampled losses -----------------------------------------------------------------------------------
 
 

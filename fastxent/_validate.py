@@ -451,6 +451,13 @@ def check_finite(name: str, array: np.ndarray) -> None:
     check_range(name, array, -sys.float_info.max, math.inf, "give finite numbers")
 
 
+def flag(name: str, value: Any) -> bool:
+    """True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} is {value!r}: give True or False")
+    return bool(value)
+
+
 # ---- calibration ---------------------------------------------------------------------------------------------
 
 
@@ -762,6 +769,75 @@ def _no_probability(at: list[int], value: float, scores: str, or_else: str) -> V
     return ValueError(f"probabilities[{', '.join(map(str, at))}] is {value!r}, outside [0, 1]: {advice}")
 
 
+# ---- linear layers --------------------------------------------------------------------------------------------
+
+
+class Csr(NamedTuple):
+    """Checked CSR inputs: int64 row pointers, indices of 32 or 64 bits, values of the dtype of the weights."""
+
+    indptr: np.ndarray
+    indices: np.ndarray
+    values: np.ndarray
+
+
+def matrix(name: str, value: Any) -> np.ndarray:
+    array = float_array(name, value)
+    if is_half(array.dtype):
+        raise TypeError(
+            f"{name} has dtype {array.dtype}, which no matrix product takes: use {name}.astype(numpy.float32)"
+        )
+    if array.ndim != 2:
+        wanted = "(C, d), a row for each class" if name == "weight" else "(n, d)"
+        raise ValueError(f"{name} has shape {array.shape}: give {wanted}")
+    return array
+
+
+def like(name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+    """Real numbers of a given shape, rounded to a dtype."""
+    array = real_array(name, value)
+    if array.shape != shape:
+        raise ValueError(f"{name} has shape {array.shape}, but weight goes with {shape}: give that shape")
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        return np.ascontiguousarray(array, dtype) if len(shape) == 1 else np.asarray(array, dtype)
+
+
+def csr_inputs(value: Any, dtype: np.dtype[Any]) -> Csr:
+    if not is_csr(value):
+        raise TypeError(f"inputs are a sparse matrix in {getattr(value, 'format', '?')} format: use inputs.tocsr()")
+    if len(value.shape) != 2:
+        raise ValueError(f"inputs have shape {value.shape}: give (n, d)")
+    values = native(np.asarray(value.data))
+    if values.dtype.kind not in "iub" and values.dtype != dtype:
+        raise TypeError(
+            f"weight has dtype {dtype}, inputs {values.dtype}: use weight.astype(inputs.dtype), or"
+            " inputs.astype(weight.dtype)"
+        )
+    indptr, indices = native(np.asarray(value.indptr)), native(np.asarray(value.indices))
+    for part, array in (("indptr", indptr), ("indices", indices)):
+        if array.dtype.kind not in "iu" or array.ndim != 1:
+            raise TypeError(f"inputs.{part} has dtype {array.dtype}: it must be one-dimensional and of integers")
+    rows, features = value.shape
+    if len(indptr) != rows + 1 or values.ndim != 1:
+        raise ValueError(f"inputs are malformed: {len(indptr)} row pointers for {rows} rows")
+    indptr = np.ascontiguousarray(indptr, np.int64)
+    entries = min(len(indices), len(values))
+    bad = (indptr[1:] < indptr[:-1]) | (indptr[1:] > entries)
+    if indptr[0] != 0 or bad.any():
+        row = 0 if indptr[0] != 0 else int(bad.argmax())
+        raise ValueError(
+            f"inputs are malformed in row {row}: indptr goes from {indptr[row]} to {indptr[min(row + 1, rows)]}, but"
+            f" must start at 0, not decrease and not pass the {entries} entries"
+        )
+    indices = indices[: indptr[-1]]
+    if len(indices) and not (indices.min() >= 0 and indices.max() < features):
+        entry = int(np.argmax((indices < 0) | (indices >= features)))
+        row = int(np.searchsorted(indptr, entry, side="right")) - 1
+        raise ValueError(f"inputs have column {indices[entry]} in row {row}, but the features are 0 to {features - 1}")
+    if indices.dtype not in (np.dtype(np.int32), np.dtype(np.int64)):
+        indices = indices.astype(np.int64)
+    return Csr(indptr, np.ascontiguousarray(indices), np.ascontiguousarray(values, dtype))
+
+
 # ---- sampled classes -----------------------------------------------------------------------------------------
 
 
@@ -802,13 +878,6 @@ def check_different(labels: np.ndarray) -> None:
         raise ValueError(
             f"labels of row {row} have {label} more than once: the true classes of a row are different ones"
         )
-
-
-def flag(name: str, value: Any) -> bool:
-    """True or False."""
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} is {value!r}: give True or False")
-    return bool(value)
 
 
 def linear_parts(weight: Any, bias: Any, inputs: Any) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:

@@ -8,11 +8,11 @@ it. How many rows a block has depends on the shapes alone, and with it every bit
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, NamedTuple, Unpack, overload
+from typing import Any, Literal, Unpack, overload
 
 import numpy as np
 
-from fastxent import _memory, _sigmoid, _softmax, _validate
+from fastxent import _kernels, _memory, _sigmoid, _softmax, _validate
 from fastxent._blas import serial_blas
 from fastxent._typing import LinearAsked, LinearOptions, Reduced
 from fastxent._words import Words
@@ -309,14 +309,6 @@ def linear_cross_entropy_hvp(
 # ---- checks --------------------------------------------------------------------------------------------------
 
 
-class _Csr(NamedTuple):
-    """Checked CSR inputs: int64 row pointers, indices of 32 or 64 bits, values of the dtype of the weights."""
-
-    indptr: np.ndarray
-    indices: np.ndarray
-    values: np.ndarray
-
-
 class _Layer:
     """Inputs, weight and bias, checked."""
 
@@ -325,16 +317,16 @@ class _Layer:
 
         self.linear = _linear
         self.n_threads = n_threads
-        _linear.threads(n_threads, 0)
-        self.weight = _matrix("weight", weight)
+        _kernels.check_threads(n_threads)
+        self.weight = _validate.matrix("weight", weight)
         self.dtype = self.weight.dtype
         self.dense: np.ndarray | None = None
-        self.csr: _Csr | None = None
+        self.csr: _validate.Csr | None = None
         if _validate.is_sparse(inputs):
-            self.csr = _csr_inputs(inputs, self.dtype)
+            self.csr = _validate.csr_inputs(inputs, self.dtype)
             shape = inputs.shape
         else:
-            self.dense = _matrix("inputs", inputs)
+            self.dense = _validate.matrix("inputs", inputs)
             shape = self.dense.shape
             if self.dense.dtype != self.dtype:
                 raise TypeError(
@@ -348,70 +340,12 @@ class _Layer:
                 f"weight has shape {self.weight.shape}, inputs {shape}: both have a column for each feature, (C, d) and"
                 " (n, d)"
             )
-        self.bias = None if bias is None else _like("bias", bias, (self.classes,), self.dtype)
+        self.bias = None if bias is None else _validate.like("bias", bias, (self.classes,), self.dtype)
 
     @property
     def scores(self) -> np.ndarray:
         """What the checks of targets and options take for the scores: their shape and dtype, of a single element."""
         return np.broadcast_to(np.zeros((), self.dtype), (self.rows, self.classes))
-
-
-def _matrix(name: str, value: Any) -> np.ndarray:
-    array = _validate.float_array(name, value)
-    if _validate.is_half(array.dtype):
-        raise TypeError(
-            f"{name} has dtype {array.dtype}, which no matrix product takes: use {name}.astype(numpy.float32)"
-        )
-    if array.ndim != 2:
-        wanted = "(C, d), a row for each class" if name == "weight" else "(n, d)"
-        raise ValueError(f"{name} has shape {array.shape}: give {wanted}")
-    return array
-
-
-def _like(name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
-    """Real numbers of a given shape, rounded to a dtype."""
-    array = _validate.real_array(name, value)
-    if array.shape != shape:
-        raise ValueError(f"{name} has shape {array.shape}, but weight goes with {shape}: give that shape")
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        return np.ascontiguousarray(array, dtype) if len(shape) == 1 else np.asarray(array, dtype)
-
-
-def _csr_inputs(value: Any, dtype: np.dtype[Any]) -> _Csr:
-    if not _validate.is_csr(value):
-        raise TypeError(f"inputs are a sparse matrix in {getattr(value, 'format', '?')} format: use inputs.tocsr()")
-    if len(value.shape) != 2:
-        raise ValueError(f"inputs have shape {value.shape}: give (n, d)")
-    values = _validate.native(np.asarray(value.data))
-    if values.dtype.kind not in "iub" and values.dtype != dtype:
-        raise TypeError(
-            f"weight has dtype {dtype}, inputs {values.dtype}: use weight.astype(inputs.dtype), or"
-            " inputs.astype(weight.dtype)"
-        )
-    indptr, indices = _validate.native(np.asarray(value.indptr)), _validate.native(np.asarray(value.indices))
-    for part, array in (("indptr", indptr), ("indices", indices)):
-        if array.dtype.kind not in "iu" or array.ndim != 1:
-            raise TypeError(f"inputs.{part} has dtype {array.dtype}: it must be one-dimensional and of integers")
-    rows, features = value.shape
-    if len(indptr) != rows + 1 or values.ndim != 1:
-        raise ValueError(f"inputs are malformed: {len(indptr)} row pointers for {rows} rows")
-    indptr = np.ascontiguousarray(indptr, np.int64)
-    entries = min(len(indices), len(values))
-    bad = (indptr[1:] < indptr[:-1]) | (indptr[1:] > entries)
-    if indptr[0] != 0 or bad.any():
-        row = 0 if indptr[0] != 0 else int(bad.argmax())
-        raise ValueError(
-            f"inputs are malformed in row {row}: indptr goes from {indptr[row]} to {indptr[min(row + 1, rows)]}, but"
-            f" must start at 0, not decrease and not pass the {entries} entries"
-        )
-    indices = indices[: indptr[-1]]
-    if len(indices) and not (indices.min() >= 0 and indices.max() < features):
-        entry = int(np.argmax((indices < 0) | (indices >= features)))
-        row = int(np.searchsorted(indptr, entry, side="right")) - 1
-        raise ValueError(f"inputs have column {indices[entry]} in row {row}, but the features are 0 to {features - 1}")
-    if indices.dtype not in (np.dtype(np.int32), np.dtype(np.int64)):
-        indices = indices.astype(np.int64)
-    return _Csr(indptr, np.ascontiguousarray(indices), np.ascontiguousarray(values, dtype))
 
 
 def _asked(grad: Any, layer: _Layer) -> list[Any]:
@@ -446,8 +380,8 @@ def _vector_of(v: Any, layer: _Layer) -> tuple[np.ndarray, np.ndarray | None]:
     if (of_bias is None) != (layer.bias is None):
         there = "is None, but there is a" if of_bias is None else "is an array, but there is no"
         raise ValueError(f"v[1] {there} bias: give one number for each element of the bias, or None without one")
-    vector = _like("v[0]", of_weight, layer.weight.shape, layer.dtype)
-    return vector, None if of_bias is None else _like("v[1]", of_bias, (layer.classes,), layer.dtype)
+    vector = _validate.like("v[0]", of_weight, layer.weight.shape, layer.dtype)
+    return vector, None if of_bias is None else _validate.like("v[1]", of_bias, (layer.classes,), layer.dtype)
 
 
 _Outputs = tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]

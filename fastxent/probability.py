@@ -473,8 +473,7 @@ def categorical_cross_entropy(
     reduction = _validate.reduction_of(reduction)
     smoothing = _validate.number("label_smoothing", label_smoothing, 0.0, 1.0)
     bound = _validate.number("eps", eps, 0.0, 0.5)
-    if not isinstance(normalize, (bool, np.bool_)):
-        raise TypeError(f"normalize is {normalize!r}: give True or False")
+    _validate.flag("normalize", normalize)
     ignored = None if ignore_index is None else _validate.ignored(ignore_index)
     labels, dense, sparse = _validate.targets_of(
         targets, p, axis, rows, ignored, "probabilities", "binary_cross_entropy"

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple, TypedDict, Unpack, overload
 
 import numpy as np
 
-from fastxent import _memory, _sampled, _validate
+from fastxent import _kernels, _memory, _sampled, _validate
 from fastxent._blas import serial_blas
 from fastxent._typing import Reduced
 from fastxent.row_sparse import RowSparse
@@ -374,7 +374,7 @@ def _checked(
     _validate.flag("remove_accidental_hits", remove)
     _validate.reduction_of(reduction)
     row_weights = _validate.weights_of("sample_weight", sample_weight, (len(x),))
-    _sampled.threads(n_threads, 0)
+    _kernels.check_threads(n_threads)
     parts = _validate.sampled_of(sampler, sampled, num_sampled, true, len(w))
     with np.errstate(divide="ignore"):
         return _Call(w, b, x, true, np.log(parts[1]), parts[0], np.log(parts[2]), row_weights)

@@ -971,8 +971,7 @@ def _transform(
     temperature: Any, temperature_grad: Any, softcap: Any, logit_bias: Any, mask: np.ndarray | None, classes: int
 ) -> tuple[float, float, float, np.ndarray | None, np.ndarray | None] | None:
     """What scores go through before the softmax, if anything; 1 / temperature as a sum of two."""
-    if not isinstance(temperature_grad, (bool, np.bool_)):
-        raise TypeError(f"temperature_grad is {temperature_grad!r}: give True or False")
+    _validate.flag("temperature_grad", temperature_grad)
     kelvin = _validate.above_zero("temperature", temperature)
     if kelvin == 1.0 and not temperature_grad and softcap is None and logit_bias is None and mask is None:
         return None

@@ -51,6 +51,14 @@ typedef struct {
 #define FX_PART 16384
 enum { FX_DONE, FX_WHOLE, FX_APART, FX_STORED };
 
+/* How many scores of a row of n the part that begins at `start` has. */
+static inline ptrdiff_t fx_part_size(ptrdiff_t start, ptrdiff_t n) {
+    return n - start < 2 * FX_PART ? n - start : FX_PART;
+}
+
+/* The larger of what was found so far and in one more part; a NaN is larger than what came before. */
+static inline double fx_larger(double max, double more) { return more > max || more != more ? more : max; }
+
 typedef struct {
     double ties; /* the figures of fx_rows, of this part */
     double others, rest;

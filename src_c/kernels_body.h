@@ -222,11 +222,6 @@ static FX_INLINE void KERNEL(fetch)(const char *p, int written, int vectors) {
     }
 }
 
-/* Elements of a row that are summed up together: a longer row is a sum of parts, which several threads may take. */
-static inline ptrdiff_t KERNEL(part_size)(ptrdiff_t start, ptrdiff_t n) {
-    return n - start < 2 * FX_PART ? n - start : FX_PART;
-}
-
 static FX_INLINE void KERNEL(part_to)(const OP(row) *at, const OP(reference) *to, fx_mode mode, fx_part *out) {
     const REAL *x = at->x;
     REAL *e = at->e;
@@ -370,7 +365,7 @@ static inline void KERNEL(expsum_finite)(const OP(row) *at, const fx_rows *out, 
     do {
         for (ptrdiff_t start = 0, k; start < at->n; start += k) {
             OP(row) of = *at;
-            of.n = k = KERNEL(part_size)(start, at->n);
+            of.n = k = fx_part_size(start, at->n);
             of.x += start;
             of.low += start;
             if (of.e) of.e += start;
@@ -559,14 +554,13 @@ static FX_INLINE void KERNEL(expsum_few)(const REAL *x, const REAL *low, int pai
 
 /* The largest score, part by part; where there is a NaN, that or another. */
 static inline REAL KERNEL(max_of_parts)(const REAL *x, ptrdiff_t n) {
-    ptrdiff_t start = KERNEL(part_size)(0, n);
-    REAL max = KERNEL(max)(x, start);
+    ptrdiff_t start = fx_part_size(0, n);
+    double max = (double)KERNEL(max)(x, start);
     for (ptrdiff_t k; start < n; start += k) {
-        k = KERNEL(part_size)(start, n);
-        REAL more = KERNEL(max)(x + start, k);
-        if (more > max || more != more) max = more;
+        k = fx_part_size(start, n);
+        max = fx_larger(max, (double)KERNEL(max)(x + start, k));
     }
-    return max;
+    return (REAL)max;
 }
 
 /* Of a row whose figures are `row` in `out`. */

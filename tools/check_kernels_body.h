@@ -219,7 +219,7 @@ static void NAME(check_row_part)(const KERNELS *ours, const KERNELS *scalar) {
                 if (whole) both[k]->rows_expsum(x, paired ? low : NULL, n, 1, n, e[whole], n, &out);
                 while (!whole && how != FX_DONE) {
                     for (ptrdiff_t j = count; j-- > 0;) {
-                        ptrdiff_t start = j * FX_PART, size = j < count - 1 ? FX_PART : n - start;
+                        ptrdiff_t start = j * FX_PART, size = fx_part_size(start, n);
                         both[k]->row_part(x + start, paired ? low + start : NULL, size, e[0] + start, how, &out,
                                           parts + j);
                     }

@@ -80,17 +80,10 @@ def sampled_softmax_loss(
     Source: TensorFlow, `tensorflow/python/ops/nn_impl.py`.
     """
     with _LOSS_WORDS:
-        arguments = _arguments(
-            weights, biases, labels, inputs, num_sampled, num_classes, num_true, sampled_values, seed
+        arguments, options = _arguments(
+            weights, biases, labels, inputs, num_sampled, num_classes, num_true, sampled_values, seed, grad
         )
-        return core_sampled_softmax_loss(
-            *arguments[:4],
-            sampled=arguments[4],
-            num_sampled=num_sampled,
-            remove_accidental_hits=remove_accidental_hits,
-            reduction="none",
-            grad=grad,  # type: ignore[call-overload]
-        )
+        return core_sampled_softmax_loss(*arguments, remove_accidental_hits=remove_accidental_hits, **options)
 
 
 def nce_loss(
@@ -140,17 +133,10 @@ def nce_loss(
     Source: TensorFlow, `tensorflow/python/ops/nn_impl.py`.
     """
     with _LOSS_WORDS:
-        arguments = _arguments(
-            weights, biases, labels, inputs, num_sampled, num_classes, num_true, sampled_values, seed
+        arguments, options = _arguments(
+            weights, biases, labels, inputs, num_sampled, num_classes, num_true, sampled_values, seed, grad
         )
-        return core_nce_loss(
-            *arguments[:4],
-            sampled=arguments[4],
-            num_sampled=num_sampled,
-            remove_accidental_hits=remove_accidental_hits,
-            reduction="none",
-            grad=grad,  # type: ignore[call-overload]
-        )
+        return core_nce_loss(*arguments, remove_accidental_hits=remove_accidental_hits, **options)
 
 
 def uniform_candidate_sampler(
@@ -394,14 +380,16 @@ def _arguments(
     num_true: Any,
     sampled_values: Any,
     seed: Any,
-) -> tuple[Any, Any, np.ndarray, Any, Any]:
-    """Weights, biases, inputs, labels in the order of the core, and what was sampled."""
+    grad: Any,
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Weights, biases, inputs, labels in the order of the core, and what is the same for both losses."""
     if isinstance(weights, (list, tuple)) and all(isinstance(part, np.ndarray) and part.ndim == 2 for part in weights):
         weights = np.concatenate(weights)
     true = _true_classes("labels", labels, num_true)
     if sampled_values is None:
         sampled_values = LogUniformSampler(num_classes, rng=seed).sample(true, num_sampled)
-    return weights, biases, inputs, true, sampled_values
+    options = {"sampled": sampled_values, "num_sampled": num_sampled, "reduction": "none", "grad": grad}
+    return (weights, biases, inputs, true), options
 
 
 def _frequencies(path: str) -> np.ndarray:
