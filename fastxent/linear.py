@@ -306,6 +306,41 @@ def linear_cross_entropy_hvp(
     return outs[1], outs[2]
 
 
+class LinearLoss:
+    """The loss of a linear layer as a function of its weights: all the rest is checked once, for many of them.
+
+    Parameters
+    ----------
+    inputs, targets, loss, sample_weight, n_threads
+        As in `linear_cross_entropy`, with "mean".
+    outputs : int
+        The number of rows of the weights.
+    """
+
+    def __init__(self, inputs: Any, targets: Any, outputs: int, loss: Any, sample_weight: Any, n_threads: Any) -> None:
+        weight = np.broadcast_to(np.zeros((), inputs.dtype), (outputs, inputs.shape[1]))
+        self._layer = _Layer(inputs, weight, None, n_threads)
+        self._head = _head(self._layer, targets, loss, dict(_OPTIONS), sample_weight, "mean")
+        self.has_hessian_product = self._head.has_hvp
+
+    def gradient(self, weight: np.ndarray, bias: np.ndarray | None, out: tuple[np.ndarray, np.ndarray | None]) -> float:
+        """The loss; its gradients by weight and bias are written to `out`."""
+        self._layer.weight, self._layer.bias = weight, bias
+        value: float = _run(self._layer, self._head, (None, *out))
+        return value
+
+    def hessian_product(
+        self,
+        weight: np.ndarray,
+        bias: np.ndarray | None,
+        vector: tuple[np.ndarray, np.ndarray | None],
+        out: tuple[np.ndarray, np.ndarray | None],
+    ) -> None:
+        """The product of the Hessian and a vector of such arrays is written to `out`."""
+        self._layer.weight, self._layer.bias = weight, bias
+        _run(self._layer, self._head, (None, *out), vector)
+
+
 # ---- checks --------------------------------------------------------------------------------------------------
 
 

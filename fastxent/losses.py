@@ -451,7 +451,20 @@ class _SoftmaxLoss(_ScoreLoss):
         x, _, _ = self._arrays(None, raw_prediction, ())
         if proba_out is not None:
             _validate.buffer("proba_out", proba_out, x, _FLOATS, _inputs(x, None, None), "")
-        scores = x
+        return _put(softmax(self.transformed(x), axis=1, n_threads=n_threads), proba_out)
+
+    def transformed(self, scores: np.ndarray) -> np.ndarray:
+        """Scores after cap, bias, temperature and mask, in their dtype; the same array if there is none of these.
+
+        Parameters
+        ----------
+        scores : ndarray of float32 or float64, shape (n, C)
+
+        Returns
+        -------
+        ndarray, shape (n, C)
+        """
+        dtype = scores.dtype
         if self.softcap is not None:
             scores = np.where(scores == -np.inf, scores, self.softcap * np.tanh(scores / self.softcap))
         if self.logit_bias is not None:
@@ -460,7 +473,7 @@ class _SoftmaxLoss(_ScoreLoss):
             scores = scores / self.temperature
         if self.class_mask is not None:
             scores = np.where(self.class_mask, -np.inf, scores)
-        return _put(softmax(scores.astype(x.dtype, copy=False), axis=1, n_threads=n_threads), proba_out)
+        return scores.astype(dtype, copy=False)
 
     def fit_intercept_only(self, y_true: Any, sample_weight: Any = None) -> np.ndarray:
         """The raw prediction that, the same for every row, has the smallest loss.
