@@ -73,14 +73,14 @@ class Objective:
 
     def gradient(self, params: np.ndarray) -> tuple[float, np.ndarray]:
         """The objective and its gradient."""
-        single = params.astype(self.inputs.dtype, copy=False)
+        single = self._as_inputs(params)
         out = np.empty_like(single)
         value = self._scale * self._pass.gradient(*self._layer_of(single), self._layer_of(out))
         return value + self.alpha / 2 * float(np.vdot(*2 * [params[: self.features]])), self._finish(out, params)
 
     def hessian_product(self, params: np.ndarray, vector: np.ndarray) -> np.ndarray:
         """The product of the Hessian and a vector of the shape of the parameters."""
-        single, direction = (array.astype(self.inputs.dtype, copy=False) for array in (params, vector))
+        single, direction = self._as_inputs(params), self._as_inputs(vector)
         out = np.empty_like(single)
         layers = (self._layer_of(direction), self._layer_of(out))
         self._pass.hessian_product(*self._layer_of(single), *layers)
@@ -88,7 +88,7 @@ class Objective:
 
     def curvature(self, params: np.ndarray) -> np.ndarray:
         """The second derivatives of the rows' losses by their own scores, (n, K), without signs."""
-        weight, bias = self._layer_of(params.astype(self.inputs.dtype))
+        weight, bias = self._layer_of(self._as_inputs(params))
         scores = np.asarray(self.inputs @ weight.T)
         if bias is not None:
             scores += bias
@@ -97,6 +97,9 @@ class Objective:
             scores = scores[:, 0]
         hessian = self.loss.gradient_hessian(targets, scores, n_threads=self.n_threads)[1]
         return np.asarray(np.abs(hessian.astype(np.float64)).reshape(-1, self.shape[1]))
+
+    def _as_inputs(self, params: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(params, self.inputs.dtype)
 
     def _layer_of(self, params: np.ndarray) -> tuple[np.ndarray, Any]:
         """Weight and bias, views of the parameters."""

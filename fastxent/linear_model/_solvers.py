@@ -221,8 +221,8 @@ class _Search:
 
         options: dict[str, Any] = {"maxiter": max_iter}
         if solver == "lbfgs":
-            # As LogisticRegression has it, but that `tol` is looked at by `after`.
-            options |= {"gtol": 0.0, "ftol": 64 * np.finfo(np.float64).eps, "maxls": 50}
+            # `tol` is looked at by `after`; where it is out of reach, the objective stays the same to the last bit.
+            options |= {"gtol": 0.0, "ftol": float(np.finfo(np.float64).eps), "maxls": 50}
             arguments: dict[str, Any] = {"method": "L-BFGS-B"}
         else:
             options |= {"xtol": 0.0}
