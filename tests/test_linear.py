@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import textwrap
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -14,6 +17,7 @@ import oracle
 from fastxent import linear
 from fastxent._blas import serial_blas
 from losses import LOSSES, Loss, both_dtypes, make_targets, same_bits
+from subprocesses import output
 
 OBJECTS = {
     "softmax_cross_entropy": fx.losses.SoftmaxCrossEntropy,
@@ -455,22 +459,94 @@ def test_blocks_of_any_size_agree(rows: int, monkeypatch: pytest.MonkeyPatch) ->
         assert np.abs(got - answer).max() <= 4 * np.spacing(float(size.max()))
 
 
-def test_the_blas_has_its_threads_back() -> None:
+def blas_threads() -> list[int]:
     from threadpoolctl import threadpool_info
 
-    def blas() -> list[int]:
-        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+    return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
 
+
+def test_the_blas_has_its_threads_back() -> None:
     inputs, weight, _ = make(n=500, d=100, classes=300)
-    before = blas()
-    with serial_blas:
-        assert set(blas()) == {1}
-        fx.linear_cross_entropy(inputs, weight, np.zeros(500, int), grad=True)
-        assert set(blas()) == {1}
-    assert blas() == before
+    labels = np.zeros(500, int)
+    fx.linear_cross_entropy(inputs, weight, labels, grad=True)
+    before = blas_threads()
+    with ThreadPoolExecutor(1) as pool:
+        with serial_blas:
+            assert set(blas_threads()) == {1}
+            pool.submit(fx.linear_cross_entropy, inputs, weight, labels, grad=True).result()
+            assert set(blas_threads()) == {1}
+        assert blas_threads() == before
+
+        def hold() -> list[int]:
+            with serial_blas:
+                return blas_threads()
+
+        # From another Python thread too: threadpoolctl itself may listen to the first that asked, and to no other.
+        assert set(pool.submit(hold).result()) == {1}
+    assert blas_threads() == before
     with pytest.raises(TypeError):
         fx.linear_cross_entropy(inputs, weight, np.zeros(500))
-    assert blas() == before
+    assert blas_threads() == before
+
+
+def test_python_threads_do_not_show() -> None:
+    inputs, weight, bias = make(n=600, d=64, classes=1000)
+
+    def compute() -> list[bytes]:
+        loss, grads = fx.linear_cross_entropy(inputs, weight, np.arange(600), bias=bias, grad=True)
+        return [np.float64(loss).tobytes(), *(grad.tobytes() for grad in grads if grad is not None)]
+
+    expected = compute()
+    with ThreadPoolExecutor(3) as pool:
+        assert all(future.result() == expected for future in [pool.submit(compute) for _ in range(12)])
+    assert not serial_blas.inside
+
+
+def test_a_call_that_was_interrupted_on_its_way_in() -> None:
+    """Ctrl-C may come anywhere: what it leaves behind does not outlast the next call."""
+    with serial_blas:
+        pass
+    before = blas_threads()
+    for forgotten in (False, True):
+        serial_blas.__enter__()
+        if forgotten:
+            serial_blas.inside.clear()
+        assert set(blas_threads()) == {1}
+        with serial_blas:
+            pass
+        assert blas_threads() == before and not serial_blas.inside
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_fork_while_another_thread_is_inside() -> None:
+    code = """
+    import os, threading
+    import numpy as np
+    import fastxent as fx
+    from fastxent._blas import serial_blas
+    from threadpoolctl import threadpool_info
+    def blas():
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+    def compute():
+        return fx.linear_cross_entropy(np.ones((300, 50)), np.eye(100, 50), np.arange(300) % 100)
+    expected, before = compute(), blas()
+    entered, leave = threading.Event(), threading.Event()
+    def hold():
+        with serial_blas, serial_blas.lock:
+            entered.set()
+            leave.wait()
+    thread = threading.Thread(target=hold)
+    thread.start()
+    entered.wait()
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if blas() == before and compute() == expected and blas() == before else 3)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    leave.set()
+    thread.join()
+    print(status, blas() == before)
+    """
+    assert output(textwrap.dedent(code)) == "0 True"
 
 
 # ---- buffers and refusals ------------------------------------------------------------------------------------
