@@ -23,7 +23,7 @@ from fastxent.softmax import _alpha_of, _transform
 _CACHED = 2 << 20
 _LEAST_ROWS = 208
 _MOST = 128 << 20
-# Products of no more multiplications the BLAS does on one thread by itself.
+# Multiplications up to which every product is one that the BLAS does on one thread by itself.
 _SMALL = 1 << 18
 
 _WORDS = Words({"logits": "inputs @ weight.T"})
@@ -743,7 +743,7 @@ def _run(
     layer: _Layer, head: _Softmax | _Sigmoid, outs: _Outputs, vector: tuple[np.ndarray, np.ndarray | None] | None = None
 ) -> Any:
     """All blocks: the loss and what is asked for; with a vector, the product of the Hessian and it instead."""
-    if layer.features * layer.classes * min(head.count, _LEAST_ROWS) <= _SMALL:
+    if layer.features * layer.classes * head.count <= _SMALL:
         return _blocks(layer, head, outs, vector)
     with serial_blas:
         return _blocks(layer, head, outs, vector)

@@ -14,7 +14,7 @@ import scipy.sparse
 
 import fastxent as fx
 import oracle
-from fastxent import linear
+from fastxent import _linear, linear
 from fastxent._blas import serial_blas
 from losses import LOSSES, Loss, both_dtypes, make_targets, same_bits
 from subprocesses import output
@@ -487,6 +487,22 @@ def test_the_blas_has_its_threads_back() -> None:
     with pytest.raises(TypeError):
         fx.linear_cross_entropy(inputs, weight, np.zeros(500))
     assert blas_threads() == before
+
+
+@pytest.mark.parametrize("shape", [(5000, 36, 35), (200_000, 10, 10), (600, 30, 20)], ids=str)
+def test_products_have_no_threads_of_the_blas(shape: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them is made with the BLAS held to one thread, or is too small for it to take more."""
+    product, largest = _linear.product, 0
+
+    def watched(a: Any, b: Any, *rest: Any) -> None:
+        nonlocal largest
+        largest = max(largest, a.shape[0] * a.shape[1] * b.shape[1] if not serial_blas.inside else 0)
+        product(a, b, *rest)
+
+    monkeypatch.setattr(_linear, "product", watched)
+    inputs, weight, bias = make(n=shape[0], d=shape[1], classes=shape[2])
+    fx.linear_cross_entropy(inputs, weight, np.zeros(len(inputs), int), bias=bias, grad=True)
+    assert largest <= 1 << 18
 
 
 def test_python_threads_do_not_show() -> None:
