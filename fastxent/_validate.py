@@ -74,7 +74,9 @@ def float_array(name: str, value: Any) -> np.ndarray:
 
 def is_sparse(value: Any) -> bool:
     """Whether a value is a scipy.sparse array or matrix, without importing scipy.sparse."""
-    return type(value) is not np.ndarray and hasattr(value, "tocsr") and hasattr(value, "nnz")
+    kind = type(value)
+    # Of the type: to count the elements of a malformed one is an error.
+    return kind is not np.ndarray and hasattr(kind, "tocsr") and hasattr(kind, "nnz")
 
 
 def is_csr(value: Any) -> bool:
@@ -806,7 +808,7 @@ def csr_inputs(value: Any, dtype: np.dtype[Any]) -> Csr:
         raise TypeError(f"inputs are a sparse matrix in {getattr(value, 'format', '?')} format: use inputs.tocsr()")
     if len(value.shape) != 2:
         raise ValueError(f"inputs have shape {value.shape}: give (n, d)")
-    values = native(np.asarray(value.data))
+    values = real_array("inputs.data", value.data)
     if values.dtype.kind not in "iub" and values.dtype != dtype:
         raise TypeError(
             f"weight has dtype {dtype}, inputs {values.dtype}: use weight.astype(inputs.dtype), or"

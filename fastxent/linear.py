@@ -293,10 +293,13 @@ def linear_cross_entropy_hvp(
         raise ValueError(f"loss is {loss!r}: among the softmax losses, only cross-entropy has this product")
     vector = _vector_of(v, layer)
     buffers = (None, None) if out is None else _pair("out", out)
+    for which, part in enumerate(buffers):
+        if isinstance(part, bool):
+            raise TypeError(f"out[{which}] is {part}: give a numpy array to write into, or None for a new one")
     asked = [False, *(True if part is None else part for part in buffers)]
     if layer.bias is None:
         if buffers[1] is not None:
-            raise ValueError("out[1] is an array, but there is no bias: give None in its place")
+            raise ValueError("out[1] is given, but there is no bias: give None in its place")
         asked[2] = False
     arguments = {"inputs": inputs, "weight": weight, "bias": bias, "targets": targets, "sample_weight": sample_weight}
     arrays = (*head.arrays, *(part for part in vector if part is not None))
@@ -362,7 +365,7 @@ def _asked(grad: Any, layer: _Layer) -> list[Any]:
     asked = [False if part is None else part for part in grad]
     if layer.bias is None:
         if asked[2] is not True and asked[2] is not False:
-            raise ValueError("grad[2] is an array, but there is no bias: give False in its place")
+            raise ValueError("grad[2] is given, but there is no bias: give False in its place")
         asked[2] = False
     return asked
 

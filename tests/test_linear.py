@@ -624,6 +624,7 @@ def test_refused_inputs() -> None:
     refuse(TypeError, "weight", "sparse", weight=scipy.sparse.csr_array(weight))
     refuse(TypeError, "inputs", "csc", "tocsr", inputs=scipy.sparse.csc_array(inputs))
     refuse(TypeError, "inputs", "float32", "weight", inputs=scipy.sparse.csr_array(inputs.astype(np.float32)))
+    refuse(TypeError, "inputs.data", "complex128", "real numbers", inputs=scipy.sparse.csr_array(inputs * 1j))
 
 
 @pytest.mark.parametrize(
@@ -641,6 +642,15 @@ def test_malformed_csr_inputs(part: str, at: int, value: int, says: tuple[str, .
     matrix = scipy.sparse.csr_array(make()[0])
     getattr(matrix, part)[at] = value
     refuse(ValueError, "inputs", *says, inputs=matrix)
+
+
+@pytest.mark.parametrize("name", ["inputs", "targets"])
+def test_csr_without_row_pointers(name: str) -> None:
+    matrix = scipy.sparse.csr_array(np.ones((N, D if name == "inputs" else C)))
+    matrix.indptr = matrix.indptr[:0]
+    refuse(ValueError, name, "malformed: 0 row pointers", f"{N} rows", **{name: matrix})
+    matrix.indptr = np.full(N + 1, 2**64 - 1, np.uint64)
+    refuse(ValueError, name, "malformed in row 0", "start at", **{name: matrix})
 
 
 def test_refused_targets() -> None:
@@ -745,3 +755,5 @@ def test_refused_products() -> None:
         hvp(good, out=(None, np.zeros(C + 1)))
     with pytest.raises(TypeError, match="out is bool"):
         hvp(good, out=True)
+    with pytest.raises(TypeError, match=r"out\[0\] is False: give a numpy array"):
+        hvp(good, out=(False, None))
