@@ -655,7 +655,10 @@ class _Sigmoid(_Rows):
             weights, row_weights = _validate.moderate(weights), _validate.moderate(row_weights)
         self.weights, self.row_weights = weights, row_weights
         self.arrays = tuple(array for array in (self.dense, weights, row_weights) if array is not None)
-        self.leave_out(None if row_weights is None else row_weights != 0)
+        if weights is not None:
+            self.leave_out(np.asarray(weights.any(axis=1)))
+        elif row_weights is not None:
+            self.leave_out(row_weights != 0)
         self.divisor = 1.0
         if reduction == "mean":
             if weights is not None:

@@ -386,6 +386,21 @@ def test_soft_rows_that_do_not_count(loss: Loss, form: str) -> None:
     assert not grads[0][out].any()
 
 
+@pytest.mark.parametrize("sparse", [False, True], ids=["dense", "csr"])
+def test_rows_all_of_whose_outputs_have_no_weight(sparse: bool) -> None:
+    inputs, weight, bias = make()
+    targets = targets_of(SIGMOID, "dense")
+    weights = np.random.default_rng(3).random((N, C)) * (np.arange(N) % 3 > 0)[:, None]
+    options = {"bias": bias, "loss": "sigmoid", "sample_weight": weights}
+    as_given = scipy.sparse.csr_array if sparse else np.asarray
+    expected, wanted = fx.linear_cross_entropy(inputs, weight, targets, grad=ALL, **options)
+    inputs = np.where(weights.any(axis=1)[:, None], inputs, np.nan)
+    loss, grads = fx.linear_cross_entropy(as_given(inputs), weight, targets, grad=ALL, **options)
+    np.testing.assert_allclose(loss, expected, rtol=1e-13)
+    for got, grad in zip(grads, wanted, strict=True):
+        np.testing.assert_allclose(got, grad, rtol=1e-12, atol=1e-15)
+
+
 def test_no_row_counts() -> None:
     inputs, weight, bias = make()
     buffers = (np.full_like(inputs, 7), np.full_like(weight, 7), np.full_like(bias, 7))
