@@ -141,7 +141,8 @@ def linear_cross_entropy(
         Weight of each row, finite and not negative; for independent outputs also (n, C). Rows of weight 0 are left out
         of all products, whatever they hold.
     class_weight, ignore_index, class_mask, temperature, softcap, logit_bias, z_loss
-        As in `softmax_cross_entropy`; not for independent outputs. Ignored rows are left out of all products.
+        As in `softmax_cross_entropy`; not for independent outputs. Ignored rows are left out of all products. What the
+        weights of classes hold that are masked in every row does not matter.
     pos_weight : float or array_like (C,), default 1
         As in `sigmoid_cross_entropy`, for independent outputs.
     label_smoothing : float in [0, 1], default 0
@@ -476,6 +477,7 @@ class _Rows:
         self.layer = layer
         self.reduction = reduction
         self.live: np.ndarray | None = None
+        self.mask: np.ndarray | None = None
         self.arrays: tuple[Any, ...] = ()
 
     def leave_out(self, counts: np.ndarray | None) -> None:
@@ -771,8 +773,11 @@ def _blocks(
     if d_inputs is not None and head.live is not None:
         d_inputs[...] = 0
     dense_weight = layer.weight
-    if d_inputs is not None and not layer.linear.is_direct(dense_weight):
-        dense_weight = weight.T
+    if d_inputs is not None:
+        if not layer.linear.is_direct(dense_weight):
+            dense_weight = weight.T
+        if head.mask is not None:
+            dense_weight = _without(head.mask, dense_weight)
     wants_grad = any(out is not None for out in outs)
     sums: list[float] = []
     for first, last in spans:
@@ -813,6 +818,13 @@ def _factor(layer: _Layer, weight: np.ndarray) -> np.ndarray:
     if layer.csr is not None:
         return np.ascontiguousarray(weight.T)
     return weight.T if layer.linear.is_direct(weight) else np.ascontiguousarray(weight).T
+
+
+def _without(mask: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """The weight; with zeros in place of what is not finite in classes that are left out of all rows, whose gradients
+    of 0 would make NaN of it."""
+    out = np.asarray((mask if mask.strides[0] else mask[:1]).all(axis=0))
+    return weight if np.isfinite(weight[out]).all() else np.where(out[:, None], 0, weight)
 
 
 def _block_of(layer: _Layer, head: _Softmax | _Sigmoid, first: int, last: int) -> Any:

@@ -147,6 +147,24 @@ def test_a_mask_for_each_row() -> None:
     exact.check(*fx.linear_cross_entropy(inputs, weight, targets, bias=bias, grad=ALL, **options), np.dtype(float))
 
 
+@pytest.mark.parametrize("each_row", [False, True])
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.usefixtures("blocks")
+def test_weights_of_masked_classes_may_be_anything(each_row: bool, order: Any) -> None:
+    inputs, weight, bias = make()
+    mask = np.arange(C) == 3
+    labels = np.arange(N) % 3
+    options: Any = {"class_mask": np.tile(mask, (N, 1)) if each_row else mask, "grad": ALL}
+    expected, wanted = fx.linear_cross_entropy(inputs, weight, labels, bias=bias, **options)
+    for value in (np.nan, np.inf):
+        weight[3], bias[3] = value, value
+        given = weight.copy(order)
+        loss, grads = fx.linear_cross_entropy(inputs, given, labels, bias=bias, **options)
+        assert loss == expected and same_bits(given, weight.copy(order))
+        for got, grad in zip(grads, wanted, strict=True):
+            np.testing.assert_allclose(got, grad, rtol=1e-12, atol=1e-15)
+
+
 @pytest.mark.parametrize("form", SIGMOID.forms)
 @pytest.mark.parametrize("weights", ["rows", "elements"])
 @pytest.mark.usefixtures("blocks")
