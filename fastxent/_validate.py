@@ -908,7 +908,7 @@ def sampled_of(
         )
     count = None if num_sampled is None else count_of("num_sampled", num_sampled)
     if sampled is None:
-        if not callable(getattr(sampler, "sample", None)):
+        if isinstance(sampler, type) or not callable(getattr(sampler, "sample", None)):
             raise TypeError(f"sampler is {sampler!r}: give a sampler of fastxent.samplers")
         if getattr(sampler, "n_classes", classes) != classes:
             raise ValueError(
@@ -916,6 +916,10 @@ def sampled_of(
             )
         if count is None:
             raise TypeError("num_sampled is None: give how many classes are to be sampled")
+        of_draw = getattr(sampler, "_probabilities", None)
+        if of_draw is not None:
+            # Ours: refuse now what would be refused when numbers have been drawn.
+            expected_counts("true_expected", of_draw(true), true.shape, true, "labels")
         sampled = sampler.sample(true, count)
     if not isinstance(sampled, (tuple, list)) or len(sampled) != 3:
         raise TypeError("sampled is no tuple of ids, expected counts of true classes, expected counts of sampled ones")

@@ -535,6 +535,7 @@ def test_refusals(kind: str) -> None:
         ({**drawn, "num_sampled": 0}, ValueError, "num_sampled is 0"),
         ({**drawn, "sampler": LogUniformSampler(19)}, ValueError, "sampler draws from 19 classes"),
         ({**drawn, "sampler": 3}, TypeError, "sampler is 3"),
+        ({**drawn, "sampler": LearnedUnigramSampler}, TypeError, "sampler is <class"),
         ({**drawn, "sample_weight": [1, 1, -1, 1]}, ValueError, r"sample_weight\[2\] is -1"),
         ({**drawn, "sample_weight": [1]}, ValueError, "sample_weight has shape"),
         ({**drawn, "reduction": "max"}, ValueError, "reduction is 'max'"),
@@ -559,3 +560,27 @@ def test_classes_that_are_never_sampled_are_refused_as_labels() -> None:
             fx.sampled_softmax_loss(
                 np.zeros((4, 1)), None, np.zeros((2, 1)), [1, label], sampler=sampler, num_sampled=2
             )
+    assert sampler.rng.bit_generator.state == np.random.default_rng(0).bit_generator.state
+
+
+@pytest.mark.parametrize("name", ["sampled_softmax_loss", "nce_loss"])
+def test_refused_calls_of_tensorflow_s_names_draw_nothing(name: str) -> None:
+    rng = np.random.default_rng(0)
+    weights, biases, inputs, labels, _ = problem(rng, 4, 3, 20, 6, 2)
+    state = rng.bit_generator.state
+    good: Any = {"weights": weights, "biases": biases, "labels": labels, "inputs": inputs}
+    good |= {"num_sampled": 6, "num_classes": 20, "num_true": 2, "seed": rng}
+    for change, says in (
+        ({"inputs": inputs[:, 1:]}, "inputs have shape"),
+        ({"biases": biases[1:]}, "biases have shape"),
+        ({"labels": labels[1:]}, "labels have shape"),
+        ({"labels": labels + 20}, r"labels\[0, 0\] is"),
+        ({"num_sampled": 21}, "num_sampled is 21, but only 20"),
+        ({"num_classes": 21}, "num_classes is 21, but weights have 20 rows"),
+        ({"num_classes": 0}, "num_classes is 0"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            getattr(tf_nn, name)(**{**good, **change})
+    with pytest.raises(TypeError, match="grad is 2"):
+        getattr(tf_nn, name)(**good, grad=2)
+    assert rng.bit_generator.state == state

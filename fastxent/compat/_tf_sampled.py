@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from fastxent.sampled import sampled_softmax_loss as core_sampled_softmax_loss
 from fastxent.samplers import FixedUnigramSampler, LearnedUnigramSampler, LogUniformSampler, Sampled, UniformSampler
 
 _LOSS_WORDS = Words(
-    {"weight": "weights", "bias": "biases", "sampled": "sampled_values"},
+    {"weight": "weights", "bias": "biases", "sampled": "sampled_values", "n_classes": "num_classes"},
     {"bias has": "biases have", "weight has": "weights have", "sampled ids": "sampled_candidates"},
 )
 _SAMPLER_WORDS = Words({"labels": "true_classes", "n_classes": "range_max", "counts": "unigrams"})
@@ -386,9 +387,21 @@ def _arguments(
     if isinstance(weights, (list, tuple)) and all(isinstance(part, np.ndarray) and part.ndim == 2 for part in weights):
         weights = np.concatenate(weights)
     true = _true_classes("labels", labels, num_true)
+    sampler = None
     if sampled_values is None:
-        sampled_values = LogUniformSampler(num_classes, rng=seed).sample(true, num_sampled)
-    options = {"sampled": sampled_values, "num_sampled": num_sampled, "reduction": "none", "grad": grad}
+        rows = len(weights) if hasattr(weights, "__len__") else 0
+        candidates = LogUniformSampler(num_classes, rng=seed)
+        if candidates.n_classes > rows:
+            raise ValueError(f"num_classes is {num_classes}, but weights have {rows} rows: give one for each class")
+        # Draws when all else has been checked; rows of weights behind the last class are never sampled.
+        sampler = SimpleNamespace(sample=candidates.sample)
+    options = {
+        "sampler": sampler,
+        "sampled": sampled_values,
+        "num_sampled": num_sampled,
+        "reduction": "none",
+        "grad": grad,
+    }
     return (weights, biases, inputs, true), options
 
 
