@@ -468,13 +468,13 @@ def _sum_tolerance(dtype: np.dtype[Any]) -> float:
     return 1e-2 if dtype.name == "bfloat16" else 1e-3
 
 
-def count_of(name: str, value: Any) -> int:
-    """A whole number of at least 1."""
+def count_of(name: str, value: Any, least: int = 1) -> int:
+    """A whole number of at least 1, or of another least one."""
     if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name} is {value!r}: give a whole number of at least 1")
+        raise TypeError(f"{name} is {value!r}: give a whole number of at least {least}")
     count = int(value.__index__())
-    if count < 1:
-        raise ValueError(f"{name} is {count}: give a whole number of at least 1")
+    if count < least:
+        raise ValueError(f"{name} is {count}: give a whole number of at least {least}")
     return count
 
 

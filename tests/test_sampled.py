@@ -372,8 +372,19 @@ def test_tensorflow_s_samplers() -> None:
         [[0], [1], [2], [3]], 1, 6, False, 5, num_reserved_ids=2, unigrams=[1, 2, 4]
     )
     np.testing.assert_allclose(reserved.true_expected[:, 0], [0, 0, 0.8571429, 1.7142859], rtol=1e-6)
-    with pytest.raises(ValueError, match="both or neither"):
-        tf_nn.fixed_unigram_candidate_sampler([[0]], 1, 6, False, 5)
+    for unigrams in ((), None):
+        with pytest.raises(ValueError, match="both or neither"):
+            tf_nn.fixed_unigram_candidate_sampler([[0]], 1, 6, False, 5, unigrams=unigrams)
+    for change, error, says in (
+        ({"unigrams": 3}, ValueError, r"unigrams have shape \(\)"),
+        ({"unigrams": [[1, 2]]}, ValueError, r"unigrams have shape \(1, 2\)"),
+        ({"num_reserved_ids": "1"}, TypeError, "num_reserved_ids is '1'"),
+        ({"num_reserved_ids": -1}, ValueError, "num_reserved_ids is -1"),
+        ({"shard": 0.5}, TypeError, r"shard is 0\.5"),
+        ({"shard": 2}, ValueError, "shard is 2: give one from 0 to 1"),
+    ):
+        with pytest.raises(error, match=says):
+            tf_nn.fixed_unigram_candidate_sampler([[0]], 1, 6, False, 4, **{**options, **change})
 
 
 def test_a_vocabulary_in_a_file(tmp_path: Any) -> None:

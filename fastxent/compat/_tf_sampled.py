@@ -283,15 +283,18 @@ def fixed_unigram_candidate_sampler(
     with _SAMPLER_WORDS:
         classes = _validate.count_of("n_classes", range_max)
         shards = _validate.count_of("num_shards", num_shards)
-        if bool(vocab_file) == (len(unigrams) > 0):
+        counts = np.empty(0) if unigrams is None else np.asarray(unigrams)
+        if bool(vocab_file) == (counts.size > 0):
             raise ValueError("give either vocab_file or unigrams: both or neither were given")
-        counts = _frequencies(vocab_file) if vocab_file else np.asarray(unigrams)
-        if not 0 <= shard < shards or num_reserved_ids < 0:
-            raise ValueError(
-                f"shard is {shard}, num_reserved_ids {num_reserved_ids}: give 0 to {shards - 1}, at least 0"
-            )
-        kept = np.arange(num_reserved_ids + len(counts)) % shards == shard
-        reserved, counts = int(kept[:num_reserved_ids].sum()), counts[kept[num_reserved_ids:]]
+        if vocab_file:
+            counts = _frequencies(vocab_file)
+        if counts.ndim != 1:
+            raise ValueError(f"unigrams have shape {counts.shape}: give one for each class, of shape (n,)")
+        reserved = _validate.count_of("num_reserved_ids", num_reserved_ids, 0)
+        if _validate.count_of("shard", shard, 0) >= shards:
+            raise ValueError(f"shard is {shard}: give one from 0 to {shards - 1}")
+        kept = np.arange(reserved + len(counts)) % shards == shard
+        reserved, counts = int(kept[:reserved].sum()), counts[kept[reserved:]]
         if reserved + len(counts) != classes:
             raise ValueError(
                 f"range_max is {classes}, but {reserved} reserved ids and {len(counts)} frequencies are in the shard:"
