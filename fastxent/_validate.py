@@ -958,7 +958,7 @@ def row_sparse(ids: Any, values: Any, shape: Any) -> tuple[tuple[int, ...], np.n
     """The parts of a row-sparse array: its shape, contiguous int64 ids that rise, values."""
     if not isinstance(shape, tuple) or len(shape) not in (1, 2):
         raise ValueError(f"shape is {shape!r}: give (n, d), or (n,) for one dimension")
-    sizes = tuple(int(size.__index__()) for size in shape)
+    sizes = tuple(count_of("an element of shape", size, 0) for size in shape)
     rows = real_array("values", values)
     if rows.dtype not in (_FLOAT32, _FLOAT64):
         raise TypeError(f"values have dtype {rows.dtype}: give float32 or float64")
