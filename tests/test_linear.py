@@ -313,7 +313,7 @@ def test_shapes(n: int, d: int, classes: int, dtype: Any, sparse: bool) -> None:
         Exact(SOFTMAX, inputs, weight, bias, targets).check(value, grads, dtype)
 
 
-@pytest.mark.parametrize("shape", [(300, 40, 1100), (2500, 30, 7), (20, 9000, 3)], ids=str)
+@pytest.mark.parametrize("shape", [(300, 40, 1100), (2500, 30, 7), (9000, 50, 40), (20, 9000, 3)], ids=str)
 def test_tiles_and_parts(shape: tuple[int, int, int]) -> None:
     n, d, classes = shape
     inputs, weight, bias = make(n=n, d=d, classes=classes)
