@@ -199,8 +199,8 @@ cdef struct Update:
     Rows second
     double step
     double eps
-    double beta1
-    double beta2
+    double rest1               # 1 - beta1: subtracted from 1 in the type of the row, little of it would be left
+    double rest2
     double root                # of the correction of the second moment
 
 
@@ -218,12 +218,12 @@ cdef void adagrad_row(const real *g, Py_ssize_t n, real step, real eps, real *w,
         w[j] -= step * g[j] / (root_of(sum[j]) + eps)
 
 
-cdef void adam_row(const real *g, Py_ssize_t n, real step, real eps, real beta1, real beta2, real root, real *w,
+cdef void adam_row(const real *g, Py_ssize_t n, real step, real eps, real rest1, real rest2, real root, real *w,
                    real *mean, real *square) noexcept nogil:
     cdef Py_ssize_t j
     for j in range(n):
-        mean[j] += (1 - beta1) * (g[j] - mean[j])
-        square[j] += (1 - beta2) * (g[j] * g[j] - square[j])
+        mean[j] += rest1 * (g[j] - mean[j])
+        square[j] += rest2 * (g[j] * g[j] - square[j])
         w[j] -= step * mean[j] / (root_of(square[j]) / root + eps)
 
 
@@ -235,7 +235,7 @@ cdef void update_row(Table k, const Update *c, Py_ssize_t u, real *like) noexcep
     elif c.rule == ADAGRAD:
         adagrad_row(g, c.values.width, <real>c.step, <real>c.eps, w, row_at(&c.first, c.ids[u], like))
     else:
-        adam_row(g, c.values.width, <real>c.step, <real>c.eps, <real>c.beta1, <real>c.beta2, <real>c.root, w,
+        adam_row(g, c.values.width, <real>c.step, <real>c.eps, <real>c.rest1, <real>c.rest2, <real>c.root, w,
                  row_at(&c.first, c.ids[u], like), row_at(&c.second, c.ids[u], like))
 
 
@@ -272,6 +272,6 @@ def adagrad(ids, values, target, accumulator, double learning_rate, double eps):
 def adam(ids, values, target, mean, square, double step, double beta1, double beta2, double root, double eps):
     """The rows of Adam's weights and moments, the corrections put into `step` and `root`."""
     cdef Update c
-    c.rule, c.step, c.beta1, c.beta2, c.root, c.eps = ADAM, step, beta1, beta2, root, eps
+    c.rule, c.step, c.rest1, c.rest2, c.root, c.eps = ADAM, step, 1 - beta1, 1 - beta2, root, eps
     c.first, c.second = rows_of(mean), rows_of(square)
     run(&c, ids, values, target)

@@ -74,7 +74,9 @@ def float_array(name: str, value: Any) -> np.ndarray:
 
 def is_sparse(value: Any) -> bool:
     """Whether a value is a scipy.sparse array or matrix, without importing scipy.sparse."""
-    return type(value) is not np.ndarray and hasattr(value, "tocsr") and hasattr(value, "nnz")
+    kind = type(value)
+    # Of the type: to count the elements of a malformed one is an error.
+    return kind is not np.ndarray and hasattr(kind, "tocsr") and hasattr(kind, "nnz")
 
 
 def is_csr(value: Any) -> bool:
@@ -466,13 +468,13 @@ def _sum_tolerance(dtype: np.dtype[Any]) -> float:
     return 1e-2 if dtype.name == "bfloat16" else 1e-3
 
 
-def count_of(name: str, value: Any) -> int:
-    """A whole number of at least 1."""
+def count_of(name: str, value: Any, least: int = 1) -> int:
+    """A whole number of at least 1, or of another least one."""
     if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name} is {value!r}: give a whole number of at least 1")
+        raise TypeError(f"{name} is {value!r}: give a whole number of at least {least}")
     count = int(value.__index__())
-    if count < 1:
-        raise ValueError(f"{name} is {count}: give a whole number of at least 1")
+    if count < least:
+        raise ValueError(f"{name} is {count}: give a whole number of at least {least}")
     return count
 
 
@@ -806,7 +808,7 @@ def csr_inputs(value: Any, dtype: np.dtype[Any]) -> Csr:
         raise TypeError(f"inputs are a sparse matrix in {getattr(value, 'format', '?')} format: use inputs.tocsr()")
     if len(value.shape) != 2:
         raise ValueError(f"inputs have shape {value.shape}: give (n, d)")
-    values = native(np.asarray(value.data))
+    values = real_array("inputs.data", value.data)
     if values.dtype.kind not in "iub" and values.dtype != dtype:
         raise TypeError(
             f"weight has dtype {dtype}, inputs {values.dtype}: use weight.astype(inputs.dtype), or"
@@ -906,7 +908,7 @@ def sampled_of(
         )
     count = None if num_sampled is None else count_of("num_sampled", num_sampled)
     if sampled is None:
-        if not callable(getattr(sampler, "sample", None)):
+        if isinstance(sampler, type) or not callable(getattr(sampler, "sample", None)):
             raise TypeError(f"sampler is {sampler!r}: give a sampler of fastxent.samplers")
         if getattr(sampler, "n_classes", classes) != classes:
             raise ValueError(
@@ -914,6 +916,10 @@ def sampled_of(
             )
         if count is None:
             raise TypeError("num_sampled is None: give how many classes are to be sampled")
+        of_draw = getattr(sampler, "_probabilities", None)
+        if of_draw is not None:
+            # Ours: refuse now what would be refused when numbers have been drawn.
+            expected_counts("true_expected", of_draw(true), true.shape, true, "labels")
         sampled = sampler.sample(true, count)
     if not isinstance(sampled, (tuple, list)) or len(sampled) != 3:
         raise TypeError("sampled is no tuple of ids, expected counts of true classes, expected counts of sampled ones")
@@ -952,7 +958,7 @@ def row_sparse(ids: Any, values: Any, shape: Any) -> tuple[tuple[int, ...], np.n
     """The parts of a row-sparse array: its shape, contiguous int64 ids that rise, values."""
     if not isinstance(shape, tuple) or len(shape) not in (1, 2):
         raise ValueError(f"shape is {shape!r}: give (n, d), or (n,) for one dimension")
-    sizes = tuple(int(size.__index__()) for size in shape)
+    sizes = tuple(count_of("an element of shape", size, 0) for size in shape)
     rows = real_array("values", values)
     if rows.dtype not in (_FLOAT32, _FLOAT64):
         raise TypeError(f"values have dtype {rows.dtype}: give float32 or float64")

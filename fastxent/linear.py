@@ -23,7 +23,7 @@ from fastxent.softmax import _alpha_of, _transform
 _CACHED = 2 << 20
 _LEAST_ROWS = 208
 _MOST = 128 << 20
-# Products of no more multiplications the BLAS does on one thread by itself.
+# Multiplications up to which every product is one that the BLAS does on one thread by itself.
 _SMALL = 1 << 18
 
 _WORDS = Words({"logits": "inputs @ weight.T"})
@@ -141,7 +141,8 @@ def linear_cross_entropy(
         Weight of each row, finite and not negative; for independent outputs also (n, C). Rows of weight 0 are left out
         of all products, whatever they hold.
     class_weight, ignore_index, class_mask, temperature, softcap, logit_bias, z_loss
-        As in `softmax_cross_entropy`; not for independent outputs. Ignored rows are left out of all products.
+        As in `softmax_cross_entropy`; not for independent outputs. Ignored rows are left out of all products. What the
+        weights of classes hold that are masked in every row does not matter.
     pos_weight : float or array_like (C,), default 1
         As in `sigmoid_cross_entropy`, for independent outputs.
     label_smoothing : float in [0, 1], default 0
@@ -293,10 +294,13 @@ def linear_cross_entropy_hvp(
         raise ValueError(f"loss is {loss!r}: among the softmax losses, only cross-entropy has this product")
     vector = _vector_of(v, layer)
     buffers = (None, None) if out is None else _pair("out", out)
+    for which, part in enumerate(buffers):
+        if isinstance(part, bool):
+            raise TypeError(f"out[{which}] is {part}: give a numpy array to write into, or None for a new one")
     asked = [False, *(True if part is None else part for part in buffers)]
     if layer.bias is None:
         if buffers[1] is not None:
-            raise ValueError("out[1] is an array, but there is no bias: give None in its place")
+            raise ValueError("out[1] is given, but there is no bias: give None in its place")
         asked[2] = False
     arguments = {"inputs": inputs, "weight": weight, "bias": bias, "targets": targets, "sample_weight": sample_weight}
     arrays = (*head.arrays, *(part for part in vector if part is not None))
@@ -397,7 +401,7 @@ def _asked(grad: Any, layer: _Layer) -> list[Any]:
     asked = [False if part is None else part for part in grad]
     if layer.bias is None:
         if asked[2] is not True and asked[2] is not False:
-            raise ValueError("grad[2] is an array, but there is no bias: give False in its place")
+            raise ValueError("grad[2] is given, but there is no bias: give False in its place")
         asked[2] = False
     return asked
 
@@ -508,6 +512,7 @@ class _Rows:
         self.layer = layer
         self.reduction = reduction
         self.live: np.ndarray | None = None
+        self.mask: np.ndarray | None = None
         self.arrays: tuple[Any, ...] = ()
 
     def leave_out(self, counts: np.ndarray | None) -> None:
@@ -687,7 +692,10 @@ class _Sigmoid(_Rows):
             weights, row_weights = _validate.moderate(weights), _validate.moderate(row_weights)
         self.weights, self.row_weights = weights, row_weights
         self.arrays = tuple(array for array in (self.dense, weights, row_weights) if array is not None)
-        self.leave_out(None if row_weights is None else row_weights != 0)
+        if weights is not None:
+            self.leave_out(np.asarray(weights.any(axis=1)))
+        elif row_weights is not None:
+            self.leave_out(row_weights != 0)
         self.divisor = 1.0
         if reduction == "mean":
             if weights is not None:
@@ -778,7 +786,7 @@ def _run(
     layer: _Layer, head: _Softmax | _Sigmoid, outs: _Outputs, vector: tuple[np.ndarray, np.ndarray | None] | None = None
 ) -> Any:
     """All blocks: the loss and what is asked for; with a vector, the product of the Hessian and it instead."""
-    if layer.features * layer.classes * min(head.count, _LEAST_ROWS) <= _SMALL:
+    if layer.features * layer.classes * head.count <= _SMALL:
         return _blocks(layer, head, outs, vector)
     with serial_blas:
         return _blocks(layer, head, outs, vector)
@@ -800,8 +808,11 @@ def _blocks(
     if d_inputs is not None and head.live is not None:
         d_inputs[...] = 0
     dense_weight = layer.weight
-    if d_inputs is not None and not layer.linear.is_direct(dense_weight):
-        dense_weight = weight.T
+    if d_inputs is not None:
+        if not layer.linear.is_direct(dense_weight):
+            dense_weight = weight.T
+        if head.mask is not None:
+            dense_weight = _without(head.mask, dense_weight)
     wants_grad = any(out is not None for out in outs)
     sums: list[float] = []
     for first, last in spans:
@@ -842,6 +853,13 @@ def _factor(layer: _Layer, weight: np.ndarray) -> np.ndarray:
     if layer.csr is not None:
         return np.ascontiguousarray(weight.T)
     return weight.T if layer.linear.is_direct(weight) else np.ascontiguousarray(weight).T
+
+
+def _without(mask: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """The weight; with zeros in place of what is not finite in classes that are left out of all rows, whose gradients
+    of 0 would make NaN of it."""
+    out = np.asarray((mask if mask.strides[0] else mask[:1]).all(axis=0))
+    return weight if np.isfinite(weight[out]).all() else np.where(out[:, None], 0, weight)
 
 
 def _block_of(layer: _Layer, head: _Softmax | _Sigmoid, first: int, last: int) -> Any:

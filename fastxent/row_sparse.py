@@ -119,7 +119,7 @@ class RowSparse:
         rate = _validate.number("learning_rate", learning_rate, 0.0, math.inf)
         least = _validate.number("eps", eps, 0.0, math.inf)
         ids, values = self._checked(target=target, accumulator=accumulator)
-        _sampled.adagrad(ids, values, target, accumulator, rate, least)
+        _sampled.adagrad(ids, values, target, accumulator, rate, _not_zero(least, values))
 
     def adam(
         self,
@@ -166,9 +166,16 @@ class RowSparse:
         )
         ids, values = self._checked(target=target, mean=mean, square=square)
         root = math.sqrt(1.0 - kept2**number)
-        _sampled.adam(ids, values, target, mean, square, rate / (1.0 - kept1**number), kept1, kept2, root, least)
+        rate /= 1.0 - kept1**number
+        _sampled.adam(ids, values, target, mean, square, rate, kept1, kept2, root, _not_zero(least, values))
 
     def _checked(self, **arrays: Any) -> tuple[np.ndarray, np.ndarray]:
         """Ids and values as the row loops take them, for arrays to write to that have been checked."""
         dtype = _validate.rows_to_update(self.shape, (self.ids, self.values), arrays)
-        return self.ids, np.ascontiguousarray(self.values, dtype)
+        with np.errstate(over="ignore", under="ignore"):
+            return self.ids, np.ascontiguousarray(self.values, dtype)
+
+
+def _not_zero(eps: float, values: np.ndarray) -> float:
+    """The least number by which 0 can be divided, where 0 was given or what is 0 in the dtype."""
+    return max(eps, float(np.finfo(values.dtype).tiny))

@@ -82,6 +82,8 @@ class UniformSampler:
 
     def __init__(self, n_classes: int, *, unique: bool = True, rng: Any = None) -> None:
         self.n_classes = _validate.count_of("n_classes", n_classes)
+        if self.n_classes >= 2**63:
+            raise ValueError(f"n_classes is {n_classes}: give fewer than 2^63")
         self.unique = _validate.flag("unique", unique)
         self.rng = np.random.default_rng(rng)
 
@@ -207,7 +209,7 @@ class FixedUnigramSampler:
         weights = np.ascontiguousarray(weights, np.float64)
         _validate.check_range("counts", weights, 0.0, math.inf, "counts are finite and not negative")
         power = _validate.number("distortion", distortion, 0.0, math.inf)
-        reserved = 0 if _is_zero(num_reserved_ids) else _validate.count_of("num_reserved_ids", num_reserved_ids)
+        reserved = _validate.count_of("num_reserved_ids", num_reserved_ids, 0)
         most = float(weights.max())
         if most == 0.0:
             raise ValueError("counts are all 0: there is nothing to draw, give one of them a count above 0")
@@ -304,10 +306,6 @@ class LearnedUnigramSampler:
 
 
 _Weighted = LogUniformSampler | FixedUnigramSampler | LearnedUnigramSampler
-
-
-def _is_zero(value: Any) -> bool:
-    return not isinstance(value, (bool, np.bool_)) and hasattr(value, "__index__") and value.__index__() == 0
 
 
 def _check_enough(num_sampled: int, drawable: int) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import textwrap
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -11,9 +14,10 @@ import scipy.sparse
 
 import fastxent as fx
 import oracle
-from fastxent import linear
+from fastxent import _linear, linear
 from fastxent._blas import serial_blas
 from losses import LOSSES, Loss, both_dtypes, make_targets, same_bits
+from subprocesses import output
 
 OBJECTS = {
     "softmax_cross_entropy": fx.losses.SoftmaxCrossEntropy,
@@ -141,6 +145,24 @@ def test_a_mask_for_each_row() -> None:
     exact = Exact(SOFTMAX, inputs, weight, bias, targets, class_mask=mask, sample_weight=weights)
     options = {"class_mask": mask, "sample_weight": weights}
     exact.check(*fx.linear_cross_entropy(inputs, weight, targets, bias=bias, grad=ALL, **options), np.dtype(float))
+
+
+@pytest.mark.parametrize("each_row", [False, True])
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.usefixtures("blocks")
+def test_weights_of_masked_classes_may_be_anything(each_row: bool, order: Any) -> None:
+    inputs, weight, bias = make()
+    mask = np.arange(C) == 3
+    labels = np.arange(N) % 3
+    options: Any = {"class_mask": np.tile(mask, (N, 1)) if each_row else mask, "grad": ALL}
+    expected, wanted = fx.linear_cross_entropy(inputs, weight, labels, bias=bias, **options)
+    for value in (np.nan, np.inf):
+        weight[3], bias[3] = value, value
+        given = weight.copy(order)
+        loss, grads = fx.linear_cross_entropy(inputs, given, labels, bias=bias, **options)
+        assert loss == expected and same_bits(given, weight.copy(order))
+        for got, grad in zip(grads, wanted, strict=True):
+            np.testing.assert_allclose(got, grad, rtol=1e-12, atol=1e-15)
 
 
 @pytest.mark.parametrize("form", SIGMOID.forms)
@@ -291,7 +313,7 @@ def test_shapes(n: int, d: int, classes: int, dtype: Any, sparse: bool) -> None:
         Exact(SOFTMAX, inputs, weight, bias, targets).check(value, grads, dtype)
 
 
-@pytest.mark.parametrize("shape", [(300, 40, 1100), (2500, 30, 7), (20, 9000, 3)], ids=str)
+@pytest.mark.parametrize("shape", [(300, 40, 1100), (2500, 30, 7), (9000, 50, 40), (20, 9000, 3)], ids=str)
 def test_tiles_and_parts(shape: tuple[int, int, int]) -> None:
     n, d, classes = shape
     inputs, weight, bias = make(n=n, d=d, classes=classes)
@@ -382,6 +404,21 @@ def test_soft_rows_that_do_not_count(loss: Loss, form: str) -> None:
     assert not grads[0][out].any()
 
 
+@pytest.mark.parametrize("sparse", [False, True], ids=["dense", "csr"])
+def test_rows_all_of_whose_outputs_have_no_weight(sparse: bool) -> None:
+    inputs, weight, bias = make()
+    targets = targets_of(SIGMOID, "dense")
+    weights = np.random.default_rng(3).random((N, C)) * (np.arange(N) % 3 > 0)[:, None]
+    options = {"bias": bias, "loss": "sigmoid", "sample_weight": weights}
+    as_given = scipy.sparse.csr_array if sparse else np.asarray
+    expected, wanted = fx.linear_cross_entropy(inputs, weight, targets, grad=ALL, **options)
+    inputs = np.where(weights.any(axis=1)[:, None], inputs, np.nan)
+    loss, grads = fx.linear_cross_entropy(as_given(inputs), weight, targets, grad=ALL, **options)
+    np.testing.assert_allclose(loss, expected, rtol=1e-13)
+    for got, grad in zip(grads, wanted, strict=True):
+        np.testing.assert_allclose(got, grad, rtol=1e-12, atol=1e-15)
+
+
 def test_no_row_counts() -> None:
     inputs, weight, bias = make()
     buffers = (np.full_like(inputs, 7), np.full_like(weight, 7), np.full_like(bias, 7))
@@ -455,22 +492,110 @@ def test_blocks_of_any_size_agree(rows: int, monkeypatch: pytest.MonkeyPatch) ->
         assert np.abs(got - answer).max() <= 4 * np.spacing(float(size.max()))
 
 
-def test_the_blas_has_its_threads_back() -> None:
+def blas_threads() -> list[int]:
     from threadpoolctl import threadpool_info
 
-    def blas() -> list[int]:
-        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+    return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
 
+
+def test_the_blas_has_its_threads_back() -> None:
     inputs, weight, _ = make(n=500, d=100, classes=300)
-    before = blas()
-    with serial_blas:
-        assert set(blas()) == {1}
-        fx.linear_cross_entropy(inputs, weight, np.zeros(500, int), grad=True)
-        assert set(blas()) == {1}
-    assert blas() == before
+    labels = np.zeros(500, int)
+    fx.linear_cross_entropy(inputs, weight, labels, grad=True)
+    before = blas_threads()
+    with ThreadPoolExecutor(1) as pool:
+        with serial_blas:
+            assert set(blas_threads()) == {1}
+            pool.submit(fx.linear_cross_entropy, inputs, weight, labels, grad=True).result()
+            assert set(blas_threads()) == {1}
+        assert blas_threads() == before
+
+        def hold() -> list[int]:
+            with serial_blas:
+                return blas_threads()
+
+        # From another Python thread too: threadpoolctl itself may listen to the first that asked, and to no other.
+        assert set(pool.submit(hold).result()) == {1}
+    assert blas_threads() == before
     with pytest.raises(TypeError):
         fx.linear_cross_entropy(inputs, weight, np.zeros(500))
-    assert blas() == before
+    assert blas_threads() == before
+
+
+@pytest.mark.parametrize("shape", [(5000, 36, 35), (200_000, 10, 10), (600, 30, 20)], ids=str)
+def test_products_have_no_threads_of_the_blas(shape: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them is made with the BLAS held to one thread, or is too small for it to take more."""
+    product, largest = _linear.product, 0
+
+    def watched(a: Any, b: Any, *rest: Any) -> None:
+        nonlocal largest
+        largest = max(largest, a.shape[0] * a.shape[1] * b.shape[1] if not serial_blas.inside else 0)
+        product(a, b, *rest)
+
+    monkeypatch.setattr(_linear, "product", watched)
+    inputs, weight, bias = make(n=shape[0], d=shape[1], classes=shape[2])
+    fx.linear_cross_entropy(inputs, weight, np.zeros(len(inputs), int), bias=bias, grad=True)
+    assert largest <= 1 << 18
+
+
+def test_python_threads_do_not_show() -> None:
+    inputs, weight, bias = make(n=600, d=64, classes=1000)
+
+    def compute() -> list[bytes]:
+        loss, grads = fx.linear_cross_entropy(inputs, weight, np.arange(600), bias=bias, grad=True)
+        return [np.float64(loss).tobytes(), *(grad.tobytes() for grad in grads if grad is not None)]
+
+    expected = compute()
+    with ThreadPoolExecutor(3) as pool:
+        assert all(future.result() == expected for future in [pool.submit(compute) for _ in range(12)])
+    assert not serial_blas.inside
+
+
+def test_a_call_that_was_interrupted_on_its_way_in() -> None:
+    """Ctrl-C may come anywhere: what it leaves behind does not outlast the next call."""
+    with serial_blas:
+        pass
+    before = blas_threads()
+    for forgotten in (False, True):
+        serial_blas.__enter__()
+        if forgotten:
+            serial_blas.inside.clear()
+        assert set(blas_threads()) == {1}
+        with serial_blas:
+            pass
+        assert blas_threads() == before and not serial_blas.inside
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_fork_while_another_thread_is_inside() -> None:
+    code = """
+    import os, threading
+    import numpy as np
+    import fastxent as fx
+    from fastxent._blas import serial_blas
+    from threadpoolctl import threadpool_info
+    def blas():
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+    def compute():
+        return fx.linear_cross_entropy(np.ones((300, 50)), np.eye(100, 50), np.arange(300) % 100)
+    expected, before = compute(), blas()
+    entered, leave = threading.Event(), threading.Event()
+    def hold():
+        with serial_blas, serial_blas.lock:
+            entered.set()
+            leave.wait()
+    thread = threading.Thread(target=hold)
+    thread.start()
+    entered.wait()
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if blas() == before and compute() == expected and blas() == before else 3)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    leave.set()
+    thread.join()
+    print(status, blas() == before)
+    """
+    assert output(textwrap.dedent(code)) == "0 True"
 
 
 # ---- buffers and refusals ------------------------------------------------------------------------------------
@@ -532,6 +657,7 @@ def test_refused_inputs() -> None:
     refuse(TypeError, "weight", "sparse", weight=scipy.sparse.csr_array(weight))
     refuse(TypeError, "inputs", "csc", "tocsr", inputs=scipy.sparse.csc_array(inputs))
     refuse(TypeError, "inputs", "float32", "weight", inputs=scipy.sparse.csr_array(inputs.astype(np.float32)))
+    refuse(TypeError, "inputs.data", "complex128", "real numbers", inputs=scipy.sparse.csr_array(inputs * 1j))
 
 
 @pytest.mark.parametrize(
@@ -549,6 +675,15 @@ def test_malformed_csr_inputs(part: str, at: int, value: int, says: tuple[str, .
     matrix = scipy.sparse.csr_array(make()[0])
     getattr(matrix, part)[at] = value
     refuse(ValueError, "inputs", *says, inputs=matrix)
+
+
+@pytest.mark.parametrize("name", ["inputs", "targets"])
+def test_csr_without_row_pointers(name: str) -> None:
+    matrix = scipy.sparse.csr_array(np.ones((N, D if name == "inputs" else C)))
+    matrix.indptr = matrix.indptr[:0]
+    refuse(ValueError, name, "malformed: 0 row pointers", f"{N} rows", **{name: matrix})
+    matrix.indptr = np.full(N + 1, 2**64 - 1, np.uint64)
+    refuse(ValueError, name, "malformed in row 0", "start at", **{name: matrix})
 
 
 def test_refused_targets() -> None:
@@ -653,3 +788,5 @@ def test_refused_products() -> None:
         hvp(good, out=(None, np.zeros(C + 1)))
     with pytest.raises(TypeError, match="out is bool"):
         hvp(good, out=True)
+    with pytest.raises(TypeError, match=r"out\[0\] is False: give a numpy array"):
+        hvp(good, out=(False, None))

@@ -93,6 +93,40 @@ def test_adam(shape: tuple[int, ...], dtype: Any) -> None:
         np.testing.assert_allclose(got, wanted.astype(float), rtol=0, atol=32 * eps)
 
 
+@both
+def test_adam_with_betas_close_to_1(dtype: Any) -> None:
+    """What is left of them is not rounded to the dtype: after the first step the corrected moments are the gradient."""
+    for beta in (0.9999, 1 - 2.0**-30, 1 - 2.0**-40):
+        target, mean, square = np.zeros((3, 1, 5), dtype)
+        values = np.array([[1e-3, -2.0, 3.5, 1e3, -1e-6]], dtype)
+        sparse = fx.RowSparse(np.array([0]), values, (1, 5))
+        sparse.adam(target, mean, square, 1, learning_rate=1.0, beta1=beta, beta2=beta)
+        wanted = -values / (np.abs(values) + 1e-8)
+        np.testing.assert_allclose(target, wanted, rtol=16 * np.finfo(dtype).eps)
+
+
+@both
+@pytest.mark.parametrize("eps", [0.0, 1e-50])
+def test_steps_that_have_nothing_to_divide(dtype: Any, eps: float) -> None:
+    """Without an eps, or with one that is 0 in the dtype, a gradient that has been 0 ever since is no step."""
+    sparse = fx.RowSparse(np.array([1]), np.array([[0.0, 2.0]], dtype), (2, 2))
+    for update in (
+        lambda w: sparse.adagrad(w, np.zeros_like(w), learning_rate=0.5, eps=eps),
+        lambda w: sparse.adam(w, *np.zeros((2, 2, 2), dtype), 1, learning_rate=0.5, eps=eps),
+    ):
+        weight = np.ones((2, 2), dtype)
+        update(weight)
+        np.testing.assert_allclose(weight, [[1, 1], [1, 0.5]], rtol=4 * np.finfo(dtype).eps)
+
+
+def test_values_beyond_the_dtype_of_the_target() -> None:
+    sparse = fx.RowSparse(np.array([0]), np.array([[1e300, -1.0, 1e-300]]), (1, 3))
+    target = np.ones((1, 3), np.float32)
+    with np.errstate(all="raise"):
+        sparse.scatter_add(target)
+    assert target.tolist() == [[np.inf, 0, 1]]
+
+
 def test_frozen_and_pickled() -> None:
     sparse = fx.RowSparse(np.array([0, 2]), np.ones((2, 3)), (4, 3))
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -126,6 +160,8 @@ def test_values_of_another_dtype_and_strided_rows() -> None:
         ([0], np.zeros((2, 3)), (4, 3), ValueError, r"values have shape \(2, 3\)"),
         ([0], np.zeros((1, 3), int), (4, 3), TypeError, "values have dtype int64"),
         ([0], np.zeros((1, 3)), [4, 3], ValueError, r"shape is \[4, 3\]"),
+        ([], np.zeros((0, 3)), (-1, 3), ValueError, "element of shape is -1: give a whole number of at least 0"),
+        ([0], np.zeros((1, 3)), (4.0, 3), TypeError, r"element of shape is 4\.0"),
         ([0], np.zeros((1, 1, 1)), (4, 1, 1), ValueError, "shape is"),
     ],
 )

@@ -372,8 +372,19 @@ def test_tensorflow_s_samplers() -> None:
         [[0], [1], [2], [3]], 1, 6, False, 5, num_reserved_ids=2, unigrams=[1, 2, 4]
     )
     np.testing.assert_allclose(reserved.true_expected[:, 0], [0, 0, 0.8571429, 1.7142859], rtol=1e-6)
-    with pytest.raises(ValueError, match="both or neither"):
-        tf_nn.fixed_unigram_candidate_sampler([[0]], 1, 6, False, 5)
+    for unigrams in ((), None):
+        with pytest.raises(ValueError, match="both or neither"):
+            tf_nn.fixed_unigram_candidate_sampler([[0]], 1, 6, False, 5, unigrams=unigrams)
+    for change, error, says in (
+        ({"unigrams": 3}, ValueError, r"unigrams have shape \(\)"),
+        ({"unigrams": [[1, 2]]}, ValueError, r"unigrams have shape \(1, 2\)"),
+        ({"num_reserved_ids": "1"}, TypeError, "num_reserved_ids is '1'"),
+        ({"num_reserved_ids": -1}, ValueError, "num_reserved_ids is -1"),
+        ({"shard": 0.5}, TypeError, r"shard is 0\.5"),
+        ({"shard": 2}, ValueError, "shard is 2: give one from 0 to 1"),
+    ):
+        with pytest.raises(error, match=says):
+            tf_nn.fixed_unigram_candidate_sampler([[0]], 1, 6, False, 4, **{**options, **change})
 
 
 def test_a_vocabulary_in_a_file(tmp_path: Any) -> None:
@@ -535,6 +546,7 @@ def test_refusals(kind: str) -> None:
         ({**drawn, "num_sampled": 0}, ValueError, "num_sampled is 0"),
         ({**drawn, "sampler": LogUniformSampler(19)}, ValueError, "sampler draws from 19 classes"),
         ({**drawn, "sampler": 3}, TypeError, "sampler is 3"),
+        ({**drawn, "sampler": LearnedUnigramSampler}, TypeError, "sampler is <class"),
         ({**drawn, "sample_weight": [1, 1, -1, 1]}, ValueError, r"sample_weight\[2\] is -1"),
         ({**drawn, "sample_weight": [1]}, ValueError, "sample_weight has shape"),
         ({**drawn, "reduction": "max"}, ValueError, "reduction is 'max'"),
@@ -559,3 +571,27 @@ def test_classes_that_are_never_sampled_are_refused_as_labels() -> None:
             fx.sampled_softmax_loss(
                 np.zeros((4, 1)), None, np.zeros((2, 1)), [1, label], sampler=sampler, num_sampled=2
             )
+    assert sampler.rng.bit_generator.state == np.random.default_rng(0).bit_generator.state
+
+
+@pytest.mark.parametrize("name", ["sampled_softmax_loss", "nce_loss"])
+def test_refused_calls_of_tensorflow_s_names_draw_nothing(name: str) -> None:
+    rng = np.random.default_rng(0)
+    weights, biases, inputs, labels, _ = problem(rng, 4, 3, 20, 6, 2)
+    state = rng.bit_generator.state
+    good: Any = {"weights": weights, "biases": biases, "labels": labels, "inputs": inputs}
+    good |= {"num_sampled": 6, "num_classes": 20, "num_true": 2, "seed": rng}
+    for change, says in (
+        ({"inputs": inputs[:, 1:]}, "inputs have shape"),
+        ({"biases": biases[1:]}, "biases have shape"),
+        ({"labels": labels[1:]}, "labels have shape"),
+        ({"labels": labels + 20}, r"labels\[0, 0\] is"),
+        ({"num_sampled": 21}, "num_sampled is 21, but only 20"),
+        ({"num_classes": 21}, "num_classes is 21, but weights have 20 rows"),
+        ({"num_classes": 0}, "num_classes is 0"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            getattr(tf_nn, name)(**{**good, **change})
+    with pytest.raises(TypeError, match="grad is 2"):
+        getattr(tf_nn, name)(**good, grad=2)
+    assert rng.bit_generator.state == state

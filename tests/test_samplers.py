@@ -296,7 +296,7 @@ def test_refusals(make: Any) -> None:
         sampler.probabilities([0, 20])
     with pytest.raises(TypeError, match="unique is 1"):
         make(20, unique=1)
-    for n, kind in ((0, ValueError), (2.5, TypeError), (True, TypeError)):
+    for n, kind in ((0, ValueError), (2.5, TypeError), (True, TypeError), (2**63, ValueError)):
         if make not in (fixed, learned):
             with pytest.raises(kind, match="n_classes is"):
                 make(n)

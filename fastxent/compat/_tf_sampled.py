@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from fastxent.sampled import sampled_softmax_loss as core_sampled_softmax_loss
 from fastxent.samplers import FixedUnigramSampler, LearnedUnigramSampler, LogUniformSampler, Sampled, UniformSampler
 
 _LOSS_WORDS = Words(
-    {"weight": "weights", "bias": "biases", "sampled": "sampled_values"},
+    {"weight": "weights", "bias": "biases", "sampled": "sampled_values", "n_classes": "num_classes"},
     {"bias has": "biases have", "weight has": "weights have", "sampled ids": "sampled_candidates"},
 )
 _SAMPLER_WORDS = Words({"labels": "true_classes", "n_classes": "range_max", "counts": "unigrams"})
@@ -282,15 +283,18 @@ def fixed_unigram_candidate_sampler(
     with _SAMPLER_WORDS:
         classes = _validate.count_of("n_classes", range_max)
         shards = _validate.count_of("num_shards", num_shards)
-        if bool(vocab_file) == (len(unigrams) > 0):
+        counts = np.empty(0) if unigrams is None else np.asarray(unigrams)
+        if bool(vocab_file) == (counts.size > 0):
             raise ValueError("give either vocab_file or unigrams: both or neither were given")
-        counts = _frequencies(vocab_file) if vocab_file else np.asarray(unigrams)
-        if not 0 <= shard < shards or num_reserved_ids < 0:
-            raise ValueError(
-                f"shard is {shard}, num_reserved_ids {num_reserved_ids}: give 0 to {shards - 1}, at least 0"
-            )
-        kept = np.arange(num_reserved_ids + len(counts)) % shards == shard
-        reserved, counts = int(kept[:num_reserved_ids].sum()), counts[kept[num_reserved_ids:]]
+        if vocab_file:
+            counts = _frequencies(vocab_file)
+        if counts.ndim != 1:
+            raise ValueError(f"unigrams have shape {counts.shape}: give one for each class, of shape (n,)")
+        reserved = _validate.count_of("num_reserved_ids", num_reserved_ids, 0)
+        if _validate.count_of("shard", shard, 0) >= shards:
+            raise ValueError(f"shard is {shard}: give one from 0 to {shards - 1}")
+        kept = np.arange(reserved + len(counts)) % shards == shard
+        reserved, counts = int(kept[:reserved].sum()), counts[kept[reserved:]]
         if reserved + len(counts) != classes:
             raise ValueError(
                 f"range_max is {classes}, but {reserved} reserved ids and {len(counts)} frequencies are in the shard:"
@@ -386,9 +390,21 @@ def _arguments(
     if isinstance(weights, (list, tuple)) and all(isinstance(part, np.ndarray) and part.ndim == 2 for part in weights):
         weights = np.concatenate(weights)
     true = _true_classes("labels", labels, num_true)
+    sampler = None
     if sampled_values is None:
-        sampled_values = LogUniformSampler(num_classes, rng=seed).sample(true, num_sampled)
-    options = {"sampled": sampled_values, "num_sampled": num_sampled, "reduction": "none", "grad": grad}
+        rows = len(weights) if hasattr(weights, "__len__") else 0
+        candidates = LogUniformSampler(num_classes, rng=seed)
+        if candidates.n_classes > rows:
+            raise ValueError(f"num_classes is {num_classes}, but weights have {rows} rows: give one for each class")
+        # Draws when all else has been checked; rows of weights behind the last class are never sampled.
+        sampler = SimpleNamespace(sample=candidates.sample)
+    options = {
+        "sampler": sampler,
+        "sampled": sampled_values,
+        "num_sampled": num_sampled,
+        "reduction": "none",
+        "grad": grad,
+    }
     return (weights, biases, inputs, true), options
 
 
