@@ -1,0 +1,6 @@
+"""Linear classifiers as scikit-learn has them, fitted by the losses of this package."""
+
+try:
+    import sklearn  # noqa: F401
+except ImportError as error:
+    raise ImportError('fastxent.linear_model needs scikit-learn: pip install "fastxent[sklearn]"') from error
