@@ -4,3 +4,7 @@ try:
     import sklearn  # noqa: F401
 except ImportError as error:
     raise ImportError('fastxent.linear_model needs scikit-learn: pip install "fastxent[sklearn]"') from error
+
+from fastxent.linear_model._sampled_softmax import SampledSoftmaxClassifier, TopK
+
+__all__ = ["SampledSoftmaxClassifier", "TopK"]
