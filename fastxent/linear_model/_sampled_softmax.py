@@ -434,9 +434,9 @@ class SampledSoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
             )
         if self.alpha:
             of_weight.values[...] += self.alpha * weight * self.coef_[of_weight.ids]
-        of_weight.adagrad(self.coef_, self._squares[0], self.learning_rate)
+        of_weight.adagrad(self.coef_, self._squares[0], self.learning_rate, n_threads=self.n_threads)
         if of_bias is not None:
-            of_bias.adagrad(self.intercept_, self._squares[1], self.learning_rate)
+            of_bias.adagrad(self.intercept_, self._squares[1], self.learning_rate, n_threads=self.n_threads)
         return float(loss)
 
     # ---- prediction ------------------------------------------------------------------------------------------
