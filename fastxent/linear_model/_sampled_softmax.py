@@ -266,7 +266,7 @@ class SampledSoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
         if isinstance(self.sampler, str):
             _validate.choice_of("sampler", self.sampler, tuple(_SAMPLERS))
         elif not callable(getattr(self.sampler, "sample", None)):
-            raise TypeError(f"sampler is {self.sampler!r}: give {', '.join(_SAMPLERS)} or a sampler")
+            raise TypeError(f"sampler is {self.sampler!r}: give {', '.join(_SAMPLERS)} or one of fastxent.samplers")
         for name in ("num_sampled", "batch_size", "n_iter_no_change"):
             _validate.count_of(name, getattr(self, name))
         for name in ("learning_rate", "alpha", *(() if self.tol is None else ("tol",))):
@@ -401,8 +401,8 @@ class SampledSoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
                     return
         if max_iter is not None and self.tol is not None:
             warnings.warn(
-                f"training took all of max_iter={max_iter} epochs and still improved by more than tol={self.tol}: give"
-                " a larger max_iter, or tol=None if that many are wanted",
+                f"training took all of max_iter={max_iter} epochs and was still improving by more than tol={self.tol}:"
+                " give a larger max_iter, or tol=None if that many are wanted",
                 ConvergenceWarning,
                 stacklevel=3,
             )
