@@ -529,6 +529,12 @@ def test_data_are_checked(X: Any, y: Any, weights: Any, message: str) -> None:
     assert set(vars(model)) == set(model.get_params())
 
 
+def test_without_scikit_learn() -> None:
+    code = "import sys; sys.modules['sklearn'] = None; import fastxent.linear_model"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0 and 'pip install "fastxent[sklearn]"' in done.stderr
+
+
 def test_calls_that_do_not_go_together() -> None:
     indicator = scipy.sparse.csr_array(np.eye(3)[Y3])
     with pytest.raises(ValueError, match="classes must be passed on the first call to partial_fit"):
