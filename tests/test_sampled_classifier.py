@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
-import os
 import pickle
-import subprocess
 import sys
 import tracemalloc
 from typing import Any
@@ -28,6 +26,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+import subprocesses
 from fastxent.linear_model import SampledSoftmaxClassifier, _sampled_softmax
 from fastxent.samplers import FixedUnigramSampler, LogUniformSampler, Sampled
 from losses import same_bits
@@ -66,13 +65,8 @@ warnings.simplefilter("ignore")
 results = check_estimator(SampledSoftmaxClassifier(), on_skip=None, on_fail="raise")
 print(len(results), [result["check_name"] for result in results if result["status"] != "passed"])
 """
-    environment = {**os.environ, "SCIPY_ARRAY_API": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    number, others = done.stdout.split(maxsplit=1)
-    assert int(number) > 50 and others.strip() == "[]"
+    number, others = subprocesses.output(code, timeout=300, SCIPY_ARRAY_API="1").split(maxsplit=1)
+    assert int(number) > 50 and others == "[]"
 
 
 # ---- problems ------------------------------------------------------------------------------------------------
@@ -531,8 +525,8 @@ def test_data_are_checked(X: Any, y: Any, weights: Any, message: str) -> None:
 
 def test_without_scikit_learn() -> None:
     code = "import sys; sys.modules['sklearn'] = None; import fastxent.linear_model"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode != 0 and 'pip install "fastxent[sklearn]"' in done.stderr
+    child = subprocesses.run(code)
+    assert child.returncode != 0 and 'pip install "fastxent[sklearn]"' in child.stderr
 
 
 def test_calls_that_do_not_go_together() -> None:
