@@ -9,7 +9,9 @@ from typing import Literal
 import numpy as np
 import scipy.sparse
 
-Operation = Literal["softmax_cross_entropy", "sigmoid_cross_entropy", "logsumexp", "focal_objective"]
+Operation = Literal[
+    "softmax_cross_entropy", "sigmoid_cross_entropy", "logsumexp", "focal_objective", "sampled_softmax_loss", "nce_loss"
+]
 Targets = Literal["labels", "csr", "options", "none"]
 
 BEST_PEER = "best peer"
@@ -35,6 +37,10 @@ class Case:
     ``focal_objective`` is what gradient boosting asks for, first and second derivative of each row.
     ``classes`` is 1 for the elementwise losses, whose array is one-dimensional. With the targets
     "options" fastxent alone is measured, with each loss and option beside the plain one.
+
+    ``sampled_softmax_loss`` and ``nce_loss`` are those of rows of so many ``features`` with one label each and of
+    ``num_sampled`` classes, the same for all rows, drawn outside the timing; their gradients are by inputs, weights and
+    biases, of weights and biases by the rows that are not zero.
     """
 
     operation: Operation
@@ -44,6 +50,8 @@ class Case:
     targets: Targets = "labels"
     goals: tuple[Goal, ...] = ()
     limit_seconds: float | None = None
+    features: int = 0
+    num_sampled: int = 0
 
     @property
     def name(self) -> str:
@@ -51,7 +59,7 @@ class Case:
         shape = f"{self.rows}x{self.classes}" if self.classes > 1 else f"{self.rows}"
         dtype = f"f{8 * np.dtype(self.dtype).itemsize}"
         kind = f"-{self.targets}" if self.targets in ("csr", "options") else ""
-        return f"{self.operation.removesuffix('_cross_entropy')}-{shape}-{dtype}{kind}"
+        return f"{self.operation.removesuffix('_cross_entropy').removesuffix('_loss')}-{shape}-{dtype}{kind}"
 
     @property
     def has_gradient(self) -> bool:
@@ -60,12 +68,15 @@ class Case:
 
     @property
     def array_bytes(self) -> int:
-        """Size of the logits."""
-        return self.rows * self.classes * np.dtype(self.dtype).itemsize
+        """Size of the logits, of sampled losses those of the sampled classes."""
+        return self.rows * (self.num_sampled or self.classes) * np.dtype(self.dtype).itemsize
 
     @property
     def bytes_moved(self) -> int:
-        """The least a call has to move: logits in, derivatives out (labels are not counted)."""
+        """The least a call has to move: logits in, derivatives out (labels are not counted); of sampled losses, inputs
+        and rows of weights in, their gradients out."""
+        if self.num_sampled:
+            return 2 * (2 * self.rows + self.num_sampled) * self.features * np.dtype(self.dtype).itemsize
         return self.array_bytes * {"logsumexp": 1, "focal_objective": 3}.get(self.operation, 2)
 
     def with_dtype(self, dtype: str) -> Case:
@@ -77,7 +88,19 @@ class Case:
     def quick(self) -> Case:
         """The same case with few enough rows to take milliseconds."""
         rows = max(1, min(self.rows, self.rows * QUICK_BYTES // self.array_bytes))
-        return replace(self, rows=rows)
+        classes = max(self.num_sampled, self.classes // 100) if self.num_sampled else self.classes
+        return replace(self, rows=rows, classes=classes)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What a sampled loss has in place of logits: weights (classes, features) and biases, inputs (rows, features), and
+    the sampled classes, with how often labels (rows, 1) and they were to be expected among them."""
+
+    weight: np.ndarray
+    bias: np.ndarray
+    inputs: np.ndarray
+    sampled: tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -86,18 +109,22 @@ class Inputs:
 
     ``labels`` are the integer labels (for sigmoid: 0 or 1, in the dtype of the logits, which every
     peer asks for); ``csr`` is the sparse distribution of a CSR case. ``buffer`` is where those who
-    can write their gradient into a given array write it, one after the other; its pages exist.
+    can write their gradient into a given array write it, one after the other; its pages exist. For the
+    sampled losses there are ``layer`` and ``labels`` alone.
     """
 
     logits: np.ndarray
     labels: np.ndarray
     buffer: np.ndarray
     csr: scipy.sparse.csr_array | None = None
+    layer: Layer | None = None
 
 
 def make_inputs(case: Case, seed: int = 0) -> Inputs:
     """Draw the arrays: normal logits of standard deviation 3, uniform targets."""
     rng = np.random.default_rng(seed)
+    if case.num_sampled:
+        return _sampled_inputs(case, rng)
     elementwise = case.operation in ("sigmoid_cross_entropy", "focal_objective")
     shape = (case.rows,) if elementwise else (case.rows, case.classes)
     logits = rng.standard_normal(shape, dtype=np.dtype(case.dtype))
@@ -108,6 +135,20 @@ def make_inputs(case: Case, seed: int = 0) -> Inputs:
     labels = rng.integers(0, case.classes, case.rows)
     csr = _spread_targets(case, rng) if case.targets == "csr" else None
     return Inputs(logits, labels, buffer, csr)
+
+
+def _sampled_inputs(case: Case, rng: np.random.Generator) -> Inputs:
+    """Scores of standard deviation 1; labels and different sampled classes, all alike."""
+    dtype = np.dtype(case.dtype)
+    weight = rng.standard_normal((case.classes, case.features), dtype=dtype)
+    weight /= dtype.type(case.features**0.5)
+    inputs = rng.standard_normal((case.rows, case.features), dtype=dtype)
+    expected = case.num_sampled / case.classes
+    ids = rng.choice(case.classes, case.num_sampled, replace=False)
+    sampled = ids, np.full((case.rows, 1), expected, dtype), np.full(case.num_sampled, expected, dtype)
+    none = np.empty(0, dtype)
+    labels = rng.integers(0, case.classes, case.rows)
+    return Inputs(none, labels, none, layer=Layer(weight, np.zeros(case.classes, dtype), inputs, sampled))
 
 
 def _spread_targets(case: Case, rng: np.random.Generator) -> scipy.sparse.csr_array:
@@ -195,6 +236,8 @@ CASES: tuple[Case, ...] = (
         targets="csr",
         goals=(Goal("fastxent, integer labels", 1.05),),
     ),
+    Case("sampled_softmax_loss", 1_024, 1_000_000, "float32", goals=_goals(4), features=128, num_sampled=8_192),
+    Case("nce_loss", 1_024, 1_000_000, "float32", goals=_goals(4), features=128, num_sampled=8_192),
     Case(
         "softmax_cross_entropy",
         60_000,

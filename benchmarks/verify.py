@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cases import FOCAL_ALPHA, FOCAL_GAMMA, Case, Inputs
+from benchmarks.cases import FOCAL_ALPHA, FOCAL_GAMMA, Case, Inputs, Layer
 
 SAMPLED_ROWS = 64
 BLOCK_ELEMENTS = 1 << 20
@@ -32,6 +32,8 @@ class Expected:
 def expect(case: Case, inputs: Inputs) -> Expected:
     """Compute what every implementation of the case should return."""
     sample = np.linspace(0, case.rows - 1, min(SAMPLED_ROWS, case.rows)).astype(int)
+    if inputs.layer is not None:
+        return _expect_sampled(case, inputs.layer, inputs.labels, sample)
     step = max(1, BLOCK_ELEMENTS // case.classes)
     blocks = [slice(start, start + step) for start in range(0, case.rows, step)]
     if case.operation == "sigmoid_cross_entropy":
@@ -64,7 +66,7 @@ def disagreement(case: Case, expected: Expected, returned: Any) -> str | None:
     elif case.has_gradient:
         loss, gradient = returned
         loss, gradient = float(loss), np.asarray(gradient)
-        shape = (case.rows, case.classes) if case.classes > 1 else (case.rows,)
+        shape = (case.rows, case.features or case.classes) if case.classes > 1 else (case.rows,)
     else:
         loss, gradient, shape = None, np.asarray(returned), (case.rows,)
     if gradient.dtype != case.dtype or gradient.shape != shape:
@@ -78,6 +80,24 @@ def disagreement(case: Case, expected: Expected, returned: Any) -> str | None:
         worst = np.abs(rows - expected.values).max() / scale
         return f"an element is off by {worst:.2g} of the largest"
     return None
+
+
+def _expect_sampled(case: Case, layer: Layer, labels: np.ndarray, sample: np.ndarray) -> Expected:
+    """Of the gradients that by inputs: what it sums up is in the others as well."""
+    ids, true_expected, sampled_expected = layer.sampled
+    x, w, v = (array.astype(float) for array in (layer.inputs, layer.weight[ids], layer.weight[labels]))
+    z = x @ w.T + layer.bias[ids] - np.log(sampled_expected)
+    t = (x * v).sum(axis=1) + layer.bias[labels] - np.log(true_expected[:, 0])
+    if case.operation == "sampled_softmax_loss":
+        z[labels[:, None] == ids] = -np.inf
+        lse = _logsumexp(np.column_stack((z, t)))
+        losses = lse - t
+        of_sampled, of_true = np.exp(z - lse[:, None]), np.exp(t - lse) - 1
+    else:
+        losses = np.logaddexp(0, -t) + np.logaddexp(0, z).sum(axis=1)
+        of_sampled, of_true = 1 / (1 + np.exp(-z)), -1 / (1 + np.exp(t))
+    gradient = of_sampled[sample] @ w + of_true[sample, None] * v[sample]
+    return Expected(float(losses.mean()), sample, gradient / case.rows)
 
 
 def _logsumexp(z: np.ndarray) -> np.ndarray:

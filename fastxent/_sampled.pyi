@@ -16,7 +16,9 @@ def sum_by_class(
     bias: np.ndarray,
     n_threads: int | None,
 ) -> None: ...
-def scatter_add(ids: np.ndarray, values: np.ndarray, target: np.ndarray, scale: float) -> None: ...
+def scatter_add(
+    ids: np.ndarray, values: np.ndarray, target: np.ndarray, scale: float, n_threads: int | None
+) -> None: ...
 def adagrad(
     ids: np.ndarray,
     values: np.ndarray,
@@ -24,6 +26,7 @@ def adagrad(
     accumulator: np.ndarray,
     learning_rate: float,
     eps: float,
+    n_threads: int | None,
 ) -> None: ...
 def adam(
     ids: np.ndarray,
@@ -36,4 +39,5 @@ def adam(
     beta2: float,
     root: float,
     eps: float,
+    n_threads: int | None,
 ) -> None: ...

@@ -239,13 +239,13 @@ cdef void update_row(Table k, const Update *c, Py_ssize_t u, real *like) noexcep
                  row_at(&c.first, c.ids[u], like), row_at(&c.second, c.ids[u], like))
 
 
-cdef run(Update *c, cnp.ndarray ids, cnp.ndarray values, cnp.ndarray target):
+cdef run(Update *c, cnp.ndarray ids, cnp.ndarray values, cnp.ndarray target, n_threads):
     cdef Table k = active
     cdef Py_ssize_t u
     cdef int threads
     c.ids = integers(ids)
     c.values, c.target = rows_of(values), rows_of(target)
-    threads = threads_for(None, c.values.count * c.values.width)
+    threads = threads_for(n_threads, c.values.count * c.values.width)
     if is_single(target):
         for u in prange(c.values.count, num_threads=threads, schedule="static", nogil=True):
             update_row(k, c, u, <float *>NULL)
@@ -254,24 +254,25 @@ cdef run(Update *c, cnp.ndarray ids, cnp.ndarray values, cnp.ndarray target):
             update_row(k, c, u, <double *>NULL)
 
 
-def scatter_add(ids, values, target, double scale):
+def scatter_add(ids, values, target, double scale, n_threads):
     """target[ids] += scale * values"""
     cdef Update c
     c.rule, c.step = ADD, scale
-    run(&c, ids, values, target)
+    run(&c, ids, values, target, n_threads)
 
 
-def adagrad(ids, values, target, accumulator, double learning_rate, double eps):
+def adagrad(ids, values, target, accumulator, double learning_rate, double eps, n_threads):
     """The rows of Adagrad's weights and sums of squares."""
     cdef Update c
     c.rule, c.step, c.eps = ADAGRAD, learning_rate, eps
     c.first = rows_of(accumulator)
-    run(&c, ids, values, target)
+    run(&c, ids, values, target, n_threads)
 
 
-def adam(ids, values, target, mean, square, double step, double beta1, double beta2, double root, double eps):
+def adam(ids, values, target, mean, square, double step, double beta1, double beta2, double root, double eps,
+         n_threads):
     """The rows of Adam's weights and moments, the corrections put into `step` and `root`."""
     cdef Update c
     c.rule, c.step, c.rest1, c.rest2, c.root, c.eps = ADAM, step, 1 - beta1, 1 - beta2, root, eps
     c.first, c.second = rows_of(mean), rows_of(square)
-    run(&c, ids, values, target)
+    run(&c, ids, values, target, n_threads)

@@ -390,6 +390,11 @@ class _SoftmaxLoss(_ScoreLoss):
     logit_bias: Any = None
     z_loss: float = 0.0
 
+    @property
+    def shift_invariant(self) -> bool:
+        """Whether a constant that is added to all scores of a row changes nothing."""
+        return self.softcap is None and self.z_loss == 0.0
+
     def _check_options(self) -> None:
         classes = self._classes()
         if classes is None:
@@ -509,10 +514,9 @@ class _SoftmaxLoss(_ScoreLoss):
         scores = self.temperature * np.log(np.clip(means / means.sum(), eps, 1 - eps))
         if self.logit_bias is not None:
             scores = scores - np.where(kept, self.logit_bias, 0.0)
-        shifts = self.softcap is None and self.z_loss == 0.0  # a constant added to all scores changes nothing
-        if type(self) is not SoftmaxCrossEntropy or not shifts:
+        if type(self) is not SoftmaxCrossEntropy or not self.shift_invariant:
             scores = self._minimised(np.where(kept, scores, 0.0), np.where(kept, np.clip(means, eps, None), 0.0))
-        if shifts:
+        if self.shift_invariant:
             scores = scores - scores[kept].mean()
         return np.where(kept, scores, 0.0).astype(dtype)
 

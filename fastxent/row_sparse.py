@@ -68,7 +68,7 @@ class RowSparse:
         indices = np.tile(np.arange(width), len(self.ids))
         return csr_array((self.values.reshape(-1), indices, np.cumsum(counts)), shape=(self.shape[0], width))
 
-    def scatter_add(self, target: np.ndarray, scale: float = 1.0) -> None:
+    def scatter_add(self, target: np.ndarray, scale: float = 1.0, *, n_threads: int | None = None) -> None:
         """Add it to an array: ``target[ids] += scale * values``, in place.
 
         Parameters
@@ -77,6 +77,8 @@ class RowSparse:
             Rows of elements next to each other, as in a C-contiguous array. Values are rounded to its dtype.
         scale : float, default 1
             Factor, finite.
+        n_threads : int, optional
+            How many threads to use at most; the result has the same bits for every number.
 
         Raises
         ------
@@ -85,16 +87,22 @@ class RowSparse:
         """
         factor = _validate.number("scale", scale, -sys.float_info.max, math.inf)
         ids, values = self._checked(target=target)
-        _sampled.scatter_add(ids, values, target, factor)
+        _sampled.scatter_add(ids, values, target, factor, n_threads)
 
-    def sgd(self, target: np.ndarray, learning_rate: float) -> None:
+    def sgd(self, target: np.ndarray, learning_rate: float, *, n_threads: int | None = None) -> None:
         """One step of stochastic gradient descent: ``target[ids] -= learning_rate * values``; see `scatter_add`."""
         rate = _validate.number("learning_rate", learning_rate, 0.0, math.inf)
         ids, values = self._checked(target=target)
-        _sampled.scatter_add(ids, values, target, -rate)
+        _sampled.scatter_add(ids, values, target, -rate, n_threads)
 
     def adagrad(
-        self, target: np.ndarray, accumulator: np.ndarray, learning_rate: float = 0.01, eps: float = 1e-10
+        self,
+        target: np.ndarray,
+        accumulator: np.ndarray,
+        learning_rate: float = 0.01,
+        eps: float = 1e-10,
+        *,
+        n_threads: int | None = None,
     ) -> None:
         """One step of Adagrad on the rows that are not zero; the others would not change.
 
@@ -108,6 +116,8 @@ class RowSparse:
             As in `scatter_add`, both of one dtype.
         learning_rate, eps : float, at least 0
             As above.
+        n_threads : int, optional
+            As in `scatter_add`.
 
         Raises
         ------
@@ -119,7 +129,7 @@ class RowSparse:
         rate = _validate.number("learning_rate", learning_rate, 0.0, math.inf)
         least = _validate.number("eps", eps, 0.0, math.inf)
         ids, values = self._checked(target=target, accumulator=accumulator)
-        _sampled.adagrad(ids, values, target, accumulator, rate, _not_zero(least, values))
+        _sampled.adagrad(ids, values, target, accumulator, rate, _not_zero(least, values), n_threads)
 
     def adam(
         self,
@@ -131,6 +141,8 @@ class RowSparse:
         beta1: float = 0.9,
         beta2: float = 0.999,
         eps: float = 1e-8,
+        *,
+        n_threads: int | None = None,
     ) -> None:
         """One step of lazy Adam: moments and weights of the rows that are not zero; the others wait.
 
@@ -149,6 +161,8 @@ class RowSparse:
             As above.
         beta1, beta2 : float in [0, 1)
             What is kept of the moments.
+        n_threads : int, optional
+            As in `scatter_add`.
 
         Raises
         ------
@@ -167,7 +181,8 @@ class RowSparse:
         ids, values = self._checked(target=target, mean=mean, square=square)
         root = math.sqrt(1.0 - kept2**number)
         rate /= 1.0 - kept1**number
-        _sampled.adam(ids, values, target, mean, square, rate, kept1, kept2, root, _not_zero(least, values))
+        least = _not_zero(least, values)
+        _sampled.adam(ids, values, target, mean, square, rate, kept1, kept2, root, least, n_threads)
 
     def _checked(self, **arrays: Any) -> tuple[np.ndarray, np.ndarray]:
         """Ids and values as the row loops take them, for arrays to write to that have been checked."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastxent import _kernels, _memory, _sampled, _validate
 from fastxent._blas import serial_blas
-from fastxent._typing import Reduced
+from fastxent._typing import Asked, Reduced
 from fastxent.row_sparse import RowSparse
 from fastxent.softmax import softmax_cross_entropy
 
@@ -85,7 +85,7 @@ def sampled_softmax_loss(
     inputs: Any,
     labels: Any,
     *,
-    grad: Literal[True],
+    grad: Asked,
     reduction: Reduced = "mean",
     **options: Unpack[SampledSoftmaxOptions],
 ) -> tuple[float, SampledGradient]: ...
@@ -98,7 +98,7 @@ def sampled_softmax_loss(
     inputs: Any,
     labels: Any,
     *,
-    grad: Literal[True],
+    grad: Asked,
     reduction: Literal["none"],
     **options: Unpack[SampledSoftmaxOptions],
 ) -> tuple[np.ndarray, SampledGradient]: ...
@@ -111,7 +111,7 @@ def sampled_softmax_loss(
     sampler: Any = None,
     sampled: Any = None,
     num_sampled: int | None = None,
-    grad: bool = False,
+    grad: Any = False,
     remove_accidental_hits: bool = True,
     sample_weight: Any = None,
     label_smoothing: float = 0.0,
@@ -147,8 +147,9 @@ def sampled_softmax_loss(
         and the sampled ones, (n, num_true) and (num_sampled,); as from a sampler, here or in TensorFlow.
     num_sampled : int, at least 1
         How many classes to sample.
-    grad : bool, default False
-        Whether to return the gradient of the reduced loss (with "none": of the sum of the losses).
+    grad : bool or ndarray, default False
+        Whether to return the gradient of the reduced loss (with "none": of the sum of the losses); or the array to
+        write that of the inputs to, of their shape and dtype, which may be `inputs` itself.
     remove_accidental_hits : bool, default True
         Whether to leave out sampled classes that are true ones of the row.
     sample_weight : array_like, shape (n,), optional
@@ -172,7 +173,8 @@ def sampled_softmax_loss(
         Labels or ids that are not integers; both or neither of `sampler` and `sampled`.
     ValueError
         A class out of range, or with an expected count of 0; a true class twice in a row; more unique classes than
-        there are; shapes that do not match; an option outside its domain.
+        there are; shapes that do not match; an option outside its domain; a buffer that is read-only or overlaps
+        another argument. Nothing has been written then.
 
     Examples
     --------
@@ -208,7 +210,7 @@ def sampled_softmax_loss(
         n_threads,
     )
     with serial_blas:
-        return _loss(call, smoothing, grad, remove_accidental_hits, reduction, n_threads)
+        return _loss(call, smoothing, remove_accidental_hits, reduction, n_threads)
 
 
 @overload
@@ -244,7 +246,7 @@ def nce_loss(
     inputs: Any,
     labels: Any,
     *,
-    grad: Literal[True],
+    grad: Asked,
     reduction: Reduced = "mean",
     **options: Unpack[SampledOptions],
 ) -> tuple[float, SampledGradient]: ...
@@ -257,7 +259,7 @@ def nce_loss(
     inputs: Any,
     labels: Any,
     *,
-    grad: Literal[True],
+    grad: Asked,
     reduction: Literal["none"],
     **options: Unpack[SampledOptions],
 ) -> tuple[np.ndarray, SampledGradient]: ...
@@ -270,7 +272,7 @@ def nce_loss(
     sampler: Any = None,
     sampled: Any = None,
     num_sampled: int | None = None,
-    grad: bool = False,
+    grad: Any = False,
     remove_accidental_hits: bool = False,
     sample_weight: Any = None,
     reduction: str = "mean",
@@ -334,11 +336,12 @@ def nce_loss(
         n_threads,
     )
     with serial_blas:
-        return _loss(call, None, grad, remove_accidental_hits, reduction, n_threads)
+        return _loss(call, None, remove_accidental_hits, reduction, n_threads)
 
 
 class _Call(NamedTuple):
-    """What has been checked: arrays as they were given; classes and the logarithms of their expected counts."""
+    """What has been checked: arrays as they were given; classes and the logarithms of their expected counts; whether
+    there is to be a gradient, and where that of the inputs goes if not into a new array."""
 
     weight: np.ndarray
     bias: np.ndarray | None
@@ -348,6 +351,8 @@ class _Call(NamedTuple):
     ids: np.ndarray
     ids_log: np.ndarray
     row_weights: np.ndarray | None
+    grad: bool
+    out: np.ndarray | None
 
 
 def _checked(
@@ -370,21 +375,26 @@ def _checked(
     if len(true) != len(x):
         raise ValueError(f"labels have shape {np.shape(labels)}, inputs {x.shape}: give the true classes of each row")
     _validate.check_different(true)
-    _validate.flag("grad", grad)
     _validate.flag("remove_accidental_hits", remove)
     _validate.reduction_of(reduction)
     row_weights = _validate.weights_of("sample_weight", sample_weight, (len(x),))
     _kernels.check_threads(n_threads)
+    out = None
+    if not isinstance(grad, (bool, np.bool_)):
+        given = {"weight": w, "bias": b, "inputs": x, "labels": true, "sample_weight": row_weights}
+        arrays = tuple((name, array) for name, array in given.items() if array is not None)
+        out = _validate.buffer("grad", grad, x, _validate.output_dtypes(x), arrays, "inputs")
     parts = _validate.sampled_of(sampler, sampled, num_sampled, true, len(w))
     with np.errstate(divide="ignore"):
-        return _Call(w, b, x, true, np.log(parts[1]), parts[0], np.log(parts[2]), row_weights)
+        logs = np.log(parts[1]), np.log(parts[2])
+    return _Call(w, b, x, true, logs[0], parts[0], logs[1], row_weights, out is not None or bool(grad), out)
 
 
-def _loss(call: _Call, smoothing: float | None, grad: bool, remove: bool, reduction: str, n_threads: int | None) -> Any:
+def _loss(call: _Call, smoothing: float | None, remove: bool, reduction: str, n_threads: int | None) -> Any:
     """The softmax loss, or NCE if `smoothing` is None: block by block of rows."""
     from fastxent import _linear  # half a second, for SciPy's linear algebra
 
-    w, b, x, true, true_log, ids, ids_log, row_weights = call
+    w, b, x, true, true_log, ids, ids_log, row_weights, grad, out = call
     dtype = np.result_type(_validate.output_dtypes(w)[0], _validate.output_dtypes(x)[0])
     n, d = x.shape
     scales, live = _scales(row_weights, n, reduction)
@@ -406,7 +416,8 @@ def _loss(call: _Call, smoothing: float | None, grad: bool, remove: bool, reduct
     losses = np.zeros(rows)
     if smoothing is None:
         _sampled.sigmoid_rows(true_scores, 1 / num_true, scales, losses, grad, n_threads)
-    inputs_grad = np.empty((rows, d), dtype) if grad else None
+    direct = out is not None and live is None and out.dtype == dtype and out.flags.c_contiguous
+    inputs_grad = (out if direct else np.empty((rows, d), dtype)) if grad else None
     sampled_grad = _room(count, d + 1, dtype) if grad else None
     total = 0.0
     step = _block_rows(rows, num_true, count, d)
@@ -444,7 +455,11 @@ def _loss(call: _Call, smoothing: float | None, grad: bool, remove: bool, reduct
         inputs_grad[live] = part
     weight_grad, bias_grad = _by_class(call, true, sampled_grad, true_scores, inputs, n_threads)
     with np.errstate(over="ignore"):
-        return loss, SampledGradient(_as_output(inputs_grad, call.inputs), weight_grad, bias_grad)
+        if out is None:
+            out = _as_output(inputs_grad, call.inputs)
+        elif not direct:
+            out[...] = inputs_grad
+        return loss, SampledGradient(out, weight_grad, bias_grad)
 
 
 def _block_rows(rows: int, num_true: int, count: int, d: int) -> int:

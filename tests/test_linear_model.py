@@ -183,7 +183,7 @@ def test_a_sample_is_fitted_first_and_the_whole_after_it() -> None:
     X, y = problem(20_000, 8, 3)
     model = CrossEntropyClassifier(alpha=1e-4, tol=1e-7).fit(X, y)
     theirs = LogisticRegression(C=1 / (1e-4 * len(X)), tol=1e-8, solver="newton-cholesky").fit(X, y)
-    np.testing.assert_allclose(model.coef_, theirs.coef_, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(model.predict_proba(X), theirs.predict_proba(X), rtol=1e-4)
     assert model.n_iter_[0] < 10
 
 
@@ -391,7 +391,7 @@ def test_refused_parameters(options: dict[str, Any], error: type[Exception], wor
 def test_refused_targets() -> None:
     X, y = problem()
     model = CrossEntropyClassifier()
-    with pytest.raises(ValueError, match="only one class: np.int64|only one class: 2"):
+    with pytest.raises(ValueError, match="only one class: "):
         model.fit(X, np.full(len(y), 2))
     with pytest.raises(ValueError, match="Unknown label type: continuous"):
         model.fit(X, X[:, 0])
@@ -405,7 +405,7 @@ def test_refused_targets() -> None:
         CrossEntropyClassifier(loss="sigmoid").fit(X, np.eye(4)[y] * 2)
     with pytest.raises(ValueError, match="pos_weight"):
         CrossEntropyClassifier(class_weight="balanced").fit(X, np.eye(4, dtype=int)[y])
-    with pytest.raises(ValueError, match="sample_weight|egative"):
+    with pytest.raises(ValueError, match=r"sample_weight|egative"):
         model.fit(X, y, sample_weight=-np.ones(len(y)))
     with pytest.raises(ValueError, match="non-zero"):
         model.fit(X, y, sample_weight=np.zeros(len(y)))
@@ -428,7 +428,7 @@ def test_refused_partial_fits() -> None:
     before = model.coef_.copy()
     with pytest.raises(ValueError, match="is not the same as on last call to partial_fit"):
         model.partial_fit(X, y, classes=np.arange(5))
-    with pytest.raises(ValueError, match="`y` has classes not in `self.classes_`"):
+    with pytest.raises(ValueError, match=r"`y` has classes not in `self\.classes_`"):
         model.partial_fit(X, y + 1)
     with pytest.raises(ValueError, match="X has 7 features, but CrossEntropyClassifier is expecting 8 features"):
         model.partial_fit(X[:, :7], y)

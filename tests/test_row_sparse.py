@@ -127,6 +127,23 @@ def test_values_beyond_the_dtype_of_the_target() -> None:
     assert target.tolist() == [[np.inf, 0, 1]]
 
 
+@both
+def test_same_bits_for_any_threads(dtype: Any) -> None:
+    rng = np.random.default_rng(0)
+    shape = (5000, 130)
+    sparse, begin = example(rng, shape, dtype), [np.abs(filled(rng, shape, dtype)) for _ in range(3)]
+    results = []
+    for threads in (1, 2, None):
+        arrays = [array.copy() for array in begin]
+        sparse.sgd(arrays[0], 0.1, n_threads=threads)
+        sparse.adagrad(arrays[0], arrays[1], n_threads=threads)
+        sparse.adam(arrays[0], arrays[1], arrays[2], 3, n_threads=threads)
+        sparse.scatter_add(arrays[0], 2.0, n_threads=threads)
+        results.append(arrays)
+    for other in results[1:]:
+        assert all(map(same_bits, results[0], other))
+
+
 def test_frozen_and_pickled() -> None:
     sparse = fx.RowSparse(np.array([0, 2]), np.ones((2, 3)), (4, 3))
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -193,6 +210,7 @@ def test_targets_that_are_refused() -> None:
             "accumulator has dtype float32, but target float64",
         ),
         (lambda: sparse.adagrad(around[:4], around[2:]), ValueError, "accumulator overlaps target"),
+        (lambda: sparse.sgd(np.zeros((4, 3)), 1.0, n_threads=0), ValueError, "n_threads"),
         (lambda: sparse.adam(*np.zeros((3, 4, 3)), 0), ValueError, "step is 0"),
         (lambda: sparse.adam(*np.zeros((3, 4, 3)), 1, beta1=1.0), ValueError, "beta1 is 1"),
         (lambda: sparse.adam(*np.zeros((2, 4, 3)), np.zeros((4, 2)), 1), ValueError, "square has shape"),

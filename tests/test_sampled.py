@@ -255,6 +255,48 @@ def test_memory_is_that_of_the_rows() -> None:
         assert peak < 16 * (n + count) * d * 4 < n * count * 4 / 4 < classes * d * 4
 
 
+@both_losses
+@both_types
+def test_gradient_of_the_inputs_into_a_buffer(kind: str, dtype: Any) -> None:
+    weight, bias, inputs, labels, sampled = problem(np.random.default_rng(0), 40, 7, 50, 20, 2, dtype)
+    weights = np.arange(40.0) % 3
+    function, other = LOSSES[kind], np.float64 if dtype == np.float32 else np.float32
+    for options in ({}, {"sample_weight": weights}, {"reduction": "none"}):
+        options |= {"sampled": sampled}
+        loss, grad = function(weight, bias, inputs, labels, grad=True, **options)
+        for buffer in (np.empty_like(inputs), np.empty((40, 7), dtype, "F"), np.empty((40, 14), dtype)[:, ::-2]):
+            buffer[...] = np.nan
+            value, written = function(weight, bias, inputs, labels, grad=buffer, **options)
+            assert written.inputs is buffer and same_bits(np.asarray(value), np.asarray(loss))
+            assert same_bits(np.ascontiguousarray(buffer), grad.inputs)
+            assert same_bits(written.weight.values, grad.weight.values)
+        # In place; and computed in the other type.
+        itself = inputs.copy()
+        assert function(weight, bias, itself, labels, grad=itself, **options)[1].inputs is itself
+        assert same_bits(itself, grad.inputs)
+        wide, buffer = function(weight.astype(other), bias, inputs, labels, grad=True, **options), np.empty_like(inputs)
+        function(weight.astype(other), bias, inputs, labels, grad=buffer, **options)
+        assert same_bits(buffer, wide[1].inputs)
+
+
+@both_losses
+def test_buffers_that_are_refused(kind: str) -> None:
+    weight, bias, inputs, labels, _ = problem(np.random.default_rng(0), 4, 7, 50, 20, 1)
+    read_only = np.zeros((4, 7))
+    read_only.setflags(write=False)
+    sampler = LearnedUnigramSampler(50, rng=0)
+    for grad, error, says in (
+        (1, TypeError, "grad is int: give True, False or a numpy array"),
+        (np.zeros((7, 4)), ValueError, r"grad has shape \(7, 4\)"),
+        (np.zeros((4, 7), np.float32), TypeError, "grad has dtype float32, but float64 is written"),
+        (read_only, ValueError, "grad is read-only"),
+        (weight[:4], ValueError, "grad overlaps weight"),
+    ):
+        with pytest.raises(error, match=says):
+            LOSSES[kind](weight, bias, inputs, labels, sampler=sampler, num_sampled=5, grad=grad)
+    assert not sampler.counts.any() and not read_only.any()
+
+
 # ---- accidental hits -----------------------------------------------------------------------------------------
 
 
@@ -550,7 +592,7 @@ def test_refusals(kind: str) -> None:
         ({**drawn, "sample_weight": [1, 1, -1, 1]}, ValueError, r"sample_weight\[2\] is -1"),
         ({**drawn, "sample_weight": [1]}, ValueError, "sample_weight has shape"),
         ({**drawn, "reduction": "max"}, ValueError, "reduction is 'max'"),
-        ({**drawn, "grad": inputs}, TypeError, "grad is"),
+        ({**drawn, "grad": "yes"}, TypeError, "grad is str"),
         ({**drawn, "remove_accidental_hits": None}, TypeError, "remove_accidental_hits is None"),
         ({**drawn, "n_threads": 0}, ValueError, "n_threads is 0"),
     ):
@@ -592,6 +634,6 @@ def test_refused_calls_of_tensorflow_s_names_draw_nothing(name: str) -> None:
     ):
         with pytest.raises(ValueError, match=says):
             getattr(tf_nn, name)(**{**good, **change})
-    with pytest.raises(TypeError, match="grad is 2"):
+    with pytest.raises(TypeError, match="grad is int"):
         getattr(tf_nn, name)(**good, grad=2)
     assert rng.bit_generator.state == state

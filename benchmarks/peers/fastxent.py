@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 import fastxent as fx
 from benchmarks import options
 from benchmarks.cases import FOCAL_ALPHA, FOCAL_GAMMA, Case, Inputs
@@ -10,7 +12,7 @@ from fastxent.objectives import lightgbm_objective
 
 VERSION = fx.__version__
 NAME = "fastxent"
-FURTHER_OPERATIONS = ("focal_objective",)
+FURTHER_OPERATIONS = ("focal_objective", "sampled_softmax_loss", "nce_loss")
 
 
 def prepare(case: Case, inputs: Inputs, threads: int) -> list[Implementation]:
@@ -23,6 +25,15 @@ def prepare(case: Case, inputs: Inputs, threads: int) -> list[Implementation]:
             fx.losses.SigmoidFocalLoss(gamma=FOCAL_GAMMA, alpha=FOCAL_ALPHA), n_threads=threads
         )
         return [Implementation(NAME, NAME, lambda: objective(labels, x), role="ours")]
+    if inputs.layer is not None:
+        layer, sampled_loss = inputs.layer, getattr(fx, case.operation)
+        arguments = layer.weight, layer.bias, layer.inputs, labels
+
+        def step() -> tuple[float, np.ndarray]:
+            loss, grad = sampled_loss(*arguments, sampled=layer.sampled, grad=True, n_threads=threads)
+            return loss, grad.inputs
+
+        return [Implementation(NAME, NAME, step, role="ours")]
     loss = fx.sigmoid_cross_entropy if case.operation == "sigmoid_cross_entropy" else fx.softmax_cross_entropy
     targets = labels if inputs.csr is None else inputs.csr
     buffer = inputs.buffer

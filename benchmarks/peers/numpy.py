@@ -14,12 +14,12 @@ import numpy as np
 import scipy.sparse
 import scipy.special
 
-from benchmarks.cases import FOCAL_ALPHA, FOCAL_GAMMA, Case, Inputs
+from benchmarks.cases import FOCAL_ALPHA, FOCAL_GAMMA, Case, Inputs, Layer
 from benchmarks.implementation import INTO_BUFFER, Implementation, Output
 
 VERSION = np.__version__
 NAME = "numpy"
-FURTHER_OPERATIONS = ("focal_objective",)
+FURTHER_OPERATIONS = ("focal_objective", "sampled_softmax_loss", "nce_loss")
 
 # 256 rows of 1,000 float32: the fastest of 32, 64, 128 and 256, and half a common L2 cache.
 BLOCK_BYTES = 1 << 20
@@ -97,8 +97,40 @@ def focal_objective(x: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.
     return u * v, np.maximum((du * v + u * dv) * sign * pt * (1 - pt), 1e-16)
 
 
+def sampled_loss(layer: Layer, labels: np.ndarray, is_softmax: bool) -> tuple[float, np.ndarray, Any]:
+    """Sampled softmax without accidental hits, or NCE: the mean, its gradient by inputs, and those of weights and
+    biases as classes and rows, not summed by class."""
+    ids, true_expected, sampled_expected = layer.sampled
+    x, w, v, n = layer.inputs, layer.weight[ids], layer.weight[labels], len(labels)
+    z = x @ w.T
+    z += layer.bias[ids] - np.log(sampled_expected)
+    t = np.einsum("ij,ij->i", x, v) + layer.bias[labels] - np.log(true_expected[:, 0])
+    if is_softmax:
+        z[labels[:, None] == ids] = -np.inf
+        m = np.maximum(z.max(axis=1), t)
+        z -= m[:, None]
+        np.exp(z, out=z)
+        e = np.exp(t - m)
+        total = z.sum(axis=1) + e
+        loss = (np.log(total) - t + m).mean()
+        z /= (total * n)[:, None]
+        of_true = (e / total - 1) / n
+    else:
+        loss = (np.logaddexp(0, -t) + np.logaddexp(0, z).sum(axis=1)).mean()
+        scipy.special.expit(z, out=z)
+        z /= n
+        of_true = -scipy.special.expit(-t) / n
+    of_weight = np.concatenate((z.T @ x, of_true[:, None] * x))
+    of_bias = np.concatenate((z.sum(axis=0), of_true))
+    return loss, z @ w + of_true[:, None] * v, (np.concatenate((ids, labels)), of_weight, of_bias)
+
+
 def prepare(case: Case, inputs: Inputs, threads: int) -> list[Implementation]:
     """NumPy, NumPy into a buffer, and where there is work for several, NumPy with threads."""
+    if inputs.layer is not None:
+        layer, is_softmax = inputs.layer, case.operation == "sampled_softmax_loss"
+        note = "gradients of weights not summed by class"
+        return [Implementation(NAME, NAME, lambda: sampled_loss(layer, inputs.labels, is_softmax)[:2], note=note)]
     x, buffer = inputs.logits, inputs.buffer
     if case.operation == "focal_objective":
         return [Implementation(NAME, NAME, lambda: focal_objective(x, inputs.labels))]

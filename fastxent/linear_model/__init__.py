@@ -6,5 +6,6 @@ except ImportError as error:
     raise ImportError('fastxent.linear_model needs scikit-learn: pip install "fastxent[sklearn]"') from error
 
 from fastxent.linear_model._cross_entropy import CrossEntropyClassifier
+from fastxent.linear_model._sampled_softmax import SampledSoftmaxClassifier, TopK
 
-__all__ = ["CrossEntropyClassifier"]
+__all__ = ["CrossEntropyClassifier", "SampledSoftmaxClassifier", "TopK"]

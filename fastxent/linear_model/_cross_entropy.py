@@ -15,6 +15,7 @@ from fastxent import _kernels, _validate
 from fastxent._blas import serial_blas
 from fastxent.linear_model._objective import Objective
 from fastxent.linear_model._progress import Progress
+from fastxent.linear_model._scores import scores_of
 from fastxent.linear_model._solvers import find_minimum
 from fastxent.linear_model._targets import Targets, is_matrix, loss_of, targets_of
 from fastxent.linear_model._whole import all_or_nothing
@@ -381,9 +382,8 @@ class CrossEntropyClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
     def _scores(self, X: Any) -> np.ndarray:
         """A score for each output."""
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, accept_sparse="csr", dtype=_FLOATS)
-        scores = np.asarray(X @ self.coef_.T)
-        scores += self.intercept_
+        X = validate_data(self, X, reset=False, accept_sparse="csr", dtype=self.coef_.dtype)
+        scores = scores_of(X, self.coef_, self.intercept_, self.n_threads)
         loss = self._loss()
         return np.asarray(loss.transformed(scores)) if loss.is_multiclass else scores
 

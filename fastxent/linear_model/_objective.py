@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastxent.linear import LinearLoss
+from fastxent.linear_model._scores import scores_of
 
 
 class Objective:
@@ -54,6 +55,11 @@ class Objective:
         return float(self.rows if self.weights is None else self.weights.sum())
 
     @property
+    def centred(self) -> bool:
+        """Whether, at the minimum, a parameter's mean over the outputs is 0: only the penalty depends on it."""
+        return bool(self.loss.is_multiclass and self.loss.shift_invariant)
+
+    @property
     def has_hessian_product(self) -> bool:
         return self._pass.has_hessian_product
 
@@ -89,9 +95,7 @@ class Objective:
     def curvature(self, params: np.ndarray) -> np.ndarray:
         """The second derivatives of the rows' losses by their own scores, (n, K), without signs."""
         weight, bias = self._layer_of(self._as_inputs(params))
-        scores = np.asarray(self.inputs @ weight.T)
-        if bias is not None:
-            scores += bias
+        scores = scores_of(self.inputs, weight, bias, self.n_threads)
         targets = self.targets
         if self.shape[1] == 1:
             scores = scores[:, 0]

@@ -178,22 +178,29 @@ def _factors(sample: Objective, curvature: np.ndarray) -> np.ndarray:
 
 
 class _Search:
-    """An objective in other variables u, ``params = start + metric @ u``."""
+    """An objective in other variables u, ``params = start + metric @ u``, both centred where the minimum is.
+
+    Without that, metrics of each output by itself would lead into directions of which only the penalty knows.
+    """
 
     def __init__(self, objective: Objective, start: np.ndarray, metric: np.ndarray) -> None:
         self.objective = objective
-        self.start = start
         self.metric = metric
         self.mixes = _is_mixed(objective)
-        self.params = start
+        self.start = self.centre(start)
+        self.params = self.start
         self.slope = np.inf
+
+    def centre(self, params: np.ndarray) -> np.ndarray:
+        return np.asarray(params - params.mean(1, keepdims=True)) if self.objective.centred else params
 
     def to_params(self, u: np.ndarray) -> np.ndarray:
         if self.metric.ndim == 3:
-            return np.ascontiguousarray(np.matmul(self.metric, u.T[:, :, None])[:, :, 0].T)
-        return np.asarray(self.metric @ u if self.mixes else self.metric * u)
+            return self.centre(np.matmul(self.metric, u.T[:, :, None])[:, :, 0].T)
+        return self.centre(self.metric @ u if self.mixes else self.metric * u)
 
     def to_gradient(self, gradient: np.ndarray) -> np.ndarray:
+        gradient = self.centre(gradient)
         if self.metric.ndim == 3:
             return np.asarray(np.matmul(gradient.T[:, None, :], self.metric)[:, 0, :].T)
         return np.asarray(self.metric.T @ gradient if self.mixes else self.metric * gradient)

@@ -9,7 +9,7 @@ from typing import Any
 
 @contextmanager
 def all_or_nothing(estimator: Any) -> Iterator[None]:
-    """Whatever goes wrong, Ctrl-C included, the estimator is as it was: it replaces attributes, and changes none."""
+    """Whatever goes wrong, Ctrl-C included, the estimator has the attributes that it had."""
     before = dict(vars(estimator))
     try:
         yield
