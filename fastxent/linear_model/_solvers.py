@@ -1,11 +1,11 @@
 """Minimising the objective of a linear classifier: scipy.optimize, in variables in which the curvature is nearly one.
 
 Both solvers need as many passes over the data as the curvature is uneven. Second moments of the inputs, weighted by the
-second derivatives of the losses, are nearly the Hessian's blocks; their Cholesky factors, from a sample of the rows,
-even it out, or of sparse and very wide inputs the roots of their diagonals. Where there are far more rows than
-parameters, the sample is fitted first: that comes near to the minimum, and knows the curvature there. Elsewhere the
-curvature is taken anew when the search has taken long. What is minimised, and when it is done, is told in the
-parameters themselves.
+second derivatives of the losses, are nearly the Hessian's blocks; Cholesky factors of these, from a sample of the rows,
+even it out, for the heaviest features together and for the rest of very many by themselves. Where there are far more
+rows than parameters, the sample is fitted first: that comes near to the minimum, and knows the curvature there.
+Elsewhere the curvature is taken anew when the search has taken long. What is minimised, and when it is done, is told in
+the parameters themselves.
 """
 
 from __future__ import annotations
@@ -16,15 +16,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.linalg import solve_triangular
 from scipy.optimize import OptimizeResult, minimize
+from scipy.sparse import csr_array
 
 from fastxent.linear_model._objective import Objective
 
-# Features that a change of variables mixes at most: its product with the parameters is to cost less than a pass.
-_MIXED = 1024
+# Up to so many features are mixed by a change of variables, of more than these the heaviest: its product with the
+# parameters is to cost less than a pass.
+_MIXED, _HEAVIEST = 1024, 512
 # Rows for each mixed feature that second moments are taken from, and at least. With 16 they are some 25 % off.
 _ROWS_FOR_MIXED, _LEAST_ROWS = 16, 4096
 # What a first fit takes: one row in so many, with so many rows for each parameter. Fewer lead away from the minimum.
 _SHARE, _ROWS_FOR_PARAMETER = 16, 20
+# Numbers that a sample has at most.
+_MOST = 1 << 24
 # Where a first fit ends, as a gradient: what the sample knows no better than that is not worth passes.
 _FIRST_TOL = 3e-3
 # Iterations after which the curvature is taken anew, and then after twice as many; what its factors may take, in
@@ -93,7 +97,7 @@ def _search(
     stage = _STAGE if _is_worth(objective, sample) else max_iter
     while True:
         curvature = sample.curvature(params)
-        metric = _metric(sample, curvature if near else curvature.mean(1, keepdims=True))
+        metric = _metric(objective, sample, curvature if near else curvature.mean(1, keepdims=True))
         most = min(stage, max_iter - len(losses))
         found = _Search(objective, params, metric).run(solver, tol, most, report)
         params = found.params
@@ -107,67 +111,123 @@ def _search(
 # ---- changes of variables ------------------------------------------------------------------------------------
 
 
+class Metric(NamedTuple):
+    """A change of variables u, ``params = factors @ u``, for the parameters that it mixes, and factors of the others.
+
+    Parameters
+    ----------
+    mixed : slice or ndarray
+        Which parameters are mixed.
+    factors : ndarray, shape (m, m), or (K, m, m) for each output its own
+    scales : ndarray, shape (D, 1), or None if all are mixed
+    """
+
+    mixed: Any
+    factors: np.ndarray
+    scales: np.ndarray | None
+
+    def to_params(self, u: np.ndarray) -> np.ndarray:
+        if self.factors.ndim == 3:
+            part = np.matmul(self.factors, u[self.mixed].T[:, :, None])[:, :, 0].T
+        else:
+            part = self.factors @ u[self.mixed]
+        return self._with(part, u)
+
+    def to_gradient(self, gradient: np.ndarray) -> np.ndarray:
+        if self.factors.ndim == 3:
+            part = np.matmul(gradient[self.mixed].T[:, None, :], self.factors)[:, 0, :].T
+        else:
+            part = self.factors.T @ gradient[self.mixed]
+        return self._with(part, gradient)
+
+    def _with(self, part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+        if self.scales is None:
+            return part
+        out = self.scales * whole
+        out[self.mixed] = part
+        return np.asarray(out)
+
+
 def _sample(objective: Objective) -> tuple[Objective, bool]:
     """Rows from which the curvature is taken, and whether to fit these first."""
+    mixed = objective.shape[0] if _is_mixed(objective) else _HEAVIEST
+    count = max(_LEAST_ROWS, _ROWS_FOR_MIXED * mixed)
     size = int(np.prod(objective.shape))
-    if not _is_mixed(objective):
-        return objective, False
-    first = objective.has_hessian_product and objective.rows >= 8 * _ROWS_FOR_PARAMETER * size
-    count = max(_LEAST_ROWS, _ROWS_FOR_MIXED * objective.shape[0])
-    if first:
-        count = max(objective.rows // _SHARE, _ROWS_FOR_PARAMETER * size)
+    first = max(objective.rows // _SHARE, _ROWS_FOR_PARAMETER * size)
+    pays = (
+        _is_mixed(objective)
+        and objective.has_hessian_product
+        and 8 * _ROWS_FOR_PARAMETER * size <= objective.rows
+        and first * objective.shape[0] <= _MOST
+    )
+    if pays:
+        count = first
     if count >= objective.rows:
         return objective, False
     rows = np.random.default_rng(0).choice(objective.rows, count, replace=False)
-    return objective.part(np.sort(rows)), first
+    return objective.part(np.sort(rows)), pays
 
 
 def _is_mixed(objective: Objective) -> bool:
-    """Whether the change of variables mixes features."""
-    return isinstance(objective.inputs, np.ndarray) and objective.shape[0] <= _MIXED
+    """Whether the change of variables mixes all features."""
+    return bool(objective.shape[0] <= _MIXED)
 
 
 def _is_worth(objective: Objective, sample: Objective) -> bool:
     """Whether taking each output's curvature anew costs no more than a few passes, and knows it well enough."""
-    if not _is_mixed(objective):
-        return True
     enough = sample is objective or sample.rows >= _ROWS_FOR_PARAMETER * int(np.prod(objective.shape))
-    return bool(enough and sample.rows * objective.shape[0] <= 4 * _WORTH * objective.rows)
+    cheap = sample.rows * objective.shape[0] <= 4 * _WORTH * objective.rows
+    return bool(_is_mixed(objective) and enough and cheap)
 
 
-def _metric(sample: Objective, curvature: np.ndarray) -> np.ndarray:
-    """A change of variables: for each column of the curvature (D, D), or for all of them factors (D, columns)."""
-    shares = np.full(sample.rows, 1 / sample.rows) if sample.weights is None else sample.weights / sample.weight
+def _metric(objective: Objective, sample: Objective, curvature: np.ndarray) -> Metric:
+    """The change of variables for second derivatives of the sample's losses: of each output, or one column for all."""
+    shares = _shares(sample)
     floor = _FLOOR * (shares @ curvature).mean() + np.finfo(np.float64).tiny
     curvature = (curvature + floor) * shares[:, None]
-    return _factors(sample, curvature) if _is_mixed(sample) else _scales(sample, curvature)
+    if _is_mixed(objective):
+        return Metric(slice(None), _factors(sample, sample.inputs, curvature), None)
+    moments = _second_moments(objective)
+    heaviest = np.sort(np.argpartition(-moments, _HEAVIEST)[:_HEAVIEST])
+    mean = float(curvature.sum(0).mean())
+    diagonal = np.append(mean * moments + objective.alpha, [mean] * objective.intercept)
+    scales = 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+    mixed = np.append(heaviest, [objective.features] * objective.intercept).astype(np.intp)
+    return Metric(mixed, _factors(sample, sample.inputs[:, heaviest], curvature), scales[:, None])
 
 
-def _scales(sample: Objective, curvature: np.ndarray) -> np.ndarray:
-    """One over the root of the curvature of each parameter by itself."""
-    x = sample.inputs
-    moments = np.asarray((x * x if isinstance(x, np.ndarray) else x.multiply(x)).T @ curvature)
-    whole = curvature.sum(0, keepdims=True)
-    diagonal = np.concatenate((np.where(moments > 0, moments, whole) + sample.alpha, whole))
-    return np.asarray(1 / np.sqrt(diagonal[: sample.shape[0]]))
+def _shares(objective: Objective) -> np.ndarray:
+    """The weight of each row among all."""
+    if objective.weights is None:
+        return np.full(objective.rows, 1 / objective.rows)
+    return np.asarray(objective.weights / objective.weight)
 
 
-def _factors(sample: Objective, curvature: np.ndarray) -> np.ndarray:
-    """The inverse factors of the second moments that are weighted by a column of the curvature; one, or of each output
-    its own (K, D, D)."""
-    x = np.asarray(sample.inputs, np.float64)
+def _second_moments(objective: Objective) -> np.ndarray:
+    """Of each feature."""
+    x, shares = objective.inputs, _shares(objective)
+    if isinstance(x, np.ndarray):
+        return np.asarray(np.einsum("ij,ij,i->j", x, x, shares))
+    # Not `multiply`, which sorts out what is where in both.
+    return np.asarray(csr_array((x.data * x.data, x.indices, x.indptr), shape=x.shape).T @ shares)
+
+
+def _factors(sample: Objective, inputs: Any, curvature: np.ndarray) -> np.ndarray:
+    """The inverse factors of second moments that are weighted by a column of the curvature: one, or of each output its
+    own (K, m, m)."""
+    x = np.asarray(inputs if isinstance(inputs, np.ndarray) else inputs.toarray(), np.float64)
+    penalty = np.full(x.shape[1], sample.alpha)
     if sample.intercept:
         x = np.append(x, np.ones((len(x), 1)), 1)
-    factors = np.empty((curvature.shape[1], x.shape[1], x.shape[1]))
+        penalty = np.append(penalty, 0.0)
     eye = np.eye(x.shape[1])
-    penalty = sample.alpha * eye
-    penalty[sample.features :] = 0
+    factors = np.empty((curvature.shape[1], *eye.shape))
     for column, factor in zip(curvature.T, factors, strict=True):
         moments = x.T @ (x * column[:, None])
         # A feature that is zero in all of the sample: as if it were one there.
         unseen = np.flatnonzero(np.diag(moments) == 0)
         moments[unseen, unseen] = column.sum()
-        moments += penalty
+        moments += np.diag(penalty)
         scale = np.sqrt(np.diag(moments))
         root = np.linalg.cholesky(moments / scale / scale[:, None] + _RIDGE * eye)
         factor[...] = solve_triangular(root, eye / scale, lower=True).T
@@ -183,10 +243,9 @@ class _Search:
     Without that, metrics of each output by itself would lead into directions of which only the penalty knows.
     """
 
-    def __init__(self, objective: Objective, start: np.ndarray, metric: np.ndarray) -> None:
+    def __init__(self, objective: Objective, start: np.ndarray, metric: Metric) -> None:
         self.objective = objective
         self.metric = metric
-        self.mixes = _is_mixed(objective)
         self.start = self.centre(start)
         self.params = self.start
         self.slope = np.inf
@@ -195,26 +254,20 @@ class _Search:
         return np.asarray(params - params.mean(1, keepdims=True)) if self.objective.centred else params
 
     def to_params(self, u: np.ndarray) -> np.ndarray:
-        if self.metric.ndim == 3:
-            return self.centre(np.matmul(self.metric, u.T[:, :, None])[:, :, 0].T)
-        return self.centre(self.metric @ u if self.mixes else self.metric * u)
+        return self.centre(self.metric.to_params(u.reshape(self.start.shape)))
 
     def to_gradient(self, gradient: np.ndarray) -> np.ndarray:
-        gradient = self.centre(gradient)
-        if self.metric.ndim == 3:
-            return np.asarray(np.matmul(gradient.T[:, None, :], self.metric)[:, 0, :].T)
-        return np.asarray(self.metric.T @ gradient if self.mixes else self.metric * gradient)
+        return self.metric.to_gradient(self.centre(gradient)).ravel()
 
     def value_and_gradient(self, u: np.ndarray) -> tuple[float, np.ndarray]:
-        self.params = self.start + self.to_params(u.reshape(self.start.shape))
+        self.params = self.start + self.to_params(u)
         value, gradient = self.objective.gradient(self.params)
         self.slope = float(np.abs(gradient).max(initial=0.0))
-        return value, self.to_gradient(gradient).ravel()
+        return value, self.to_gradient(gradient)
 
     def hessian_product(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-        params = self.start + self.to_params(u.reshape(self.start.shape))
-        vector = self.to_params(v.reshape(self.start.shape))
-        return self.to_gradient(self.objective.hessian_product(params, vector)).ravel()
+        params, vector = self.start + self.to_params(u), self.to_params(v)
+        return self.to_gradient(self.objective.hessian_product(params, vector))
 
     def run(self, solver: str, tol: float, max_iter: int, report: Report) -> Minimum:
         losses: list[float] = []
@@ -237,4 +290,4 @@ class _Search:
         zeros = np.zeros(self.start.size)
         found = minimize(self.value_and_gradient, zeros, jac=True, callback=after, options=options, **arguments)
         trouble = "" if self.slope <= tol or found.success else str(found.message)
-        return Minimum(self.start + self.to_params(found.x.reshape(self.start.shape)), losses, trouble)
+        return Minimum(self.start + self.to_params(found.x), losses, trouble)
