@@ -835,7 +835,7 @@ cdef inline void read_labels(const Call *c, Scratch *s, const Block *b, real *li
     rows_pick(c.kernels, <const real *>b.x, b.x_stride, b.count, s.label, s.margin)
     if b.low != NULL:
         rows_pick(c.kernels, <const real *>b.low, b.x_stride, b.count, s.label, s.margin_rest)
-    else:
+    elif not c.plain:
         memset(s.margin_rest, 0, b.count * sizeof(double))
 
 

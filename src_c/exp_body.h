@@ -209,3 +209,13 @@ static FX_INLINE V OP(exp_relative)(V x, V low, const OP(reference) *to, fx_mode
     if (sizeof(REAL) == sizeof(double) || !mode.brief) *rest = OP(keep)(counts, OP(scale2)(*rest, power));
     return OP(keep)(counts, value);
 }
+
+/* The same of x - max, with what that difference rounds off: 2^BIAS times too large, wherever the maximum is. */
+static FX_INLINE V OP(exp_below)(V x, V max, V *rest) {
+    V low, t = OP(two_sum)(x, OP(sub)(OP(set)(0), max), &low);
+    V n = OP(power_of_two)(t), power = OP(add)(n, OP(set)(BIAS));
+    V value = OP(scale2)(OP(exp_mantissa_pair)(t, low, 1, n, 1, rest), power);
+    M counts = OP(not_lt)(t, OP(set)(-REACH));
+    *rest = OP(keep)(counts, OP(scale2)(*rest, power));
+    return OP(keep)(counts, value);
+}

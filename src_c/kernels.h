@@ -8,8 +8,9 @@
        exp(x - c) = 2^n p(r),  n = rint((x - c) log2 e),  r = (x - c) - n ln 2,
 
    with c = 0 while |max| < FAR (the reduction absorbs the shift: only n is compared with the maximum's),
-   and c = max beyond, where x - max is exact by Sterbenz' lemma for every x that still counts. Stored
-   exponentials are therefore not relative to exp(max): probability = e / `stored`, the sum of them all.
+   and c = max beyond, where x - max is exact by Sterbenz' lemma for every x that still counts; few doubles a row have c = max
+   everywhere, and what x - max rounds off in r. Stored exponentials are therefore not relative to exp(max): probability = e /
+   `stored`, the sum of them all.
 
    NaN anywhere in a row makes `others` NaN. -inf is a masked class: its exponential is exactly 0. +inf: the
    limit, all mass on the classes at +inf. A row of -inf only: ties = NaN. Results below the smallest normal

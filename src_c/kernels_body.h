@@ -436,6 +436,10 @@ static FX_INLINE void KERNEL(sums_to)(SUM sum, double *value, double *rest, ptrd
     }
 }
 
+/* Doubles that are single numbers, and no more exact than usual: to subtract the maximum from each of a few costs less than a
+   quotient by its exponential once. */
+#define RELATIVE_TO_MAX (sizeof(REAL) == sizeof(double))
+
 /* `rows` is at most LANES; `e` takes n vectors. */
 static FX_INLINE void KERNEL(expsum_group)(const REAL *x, const REAL *low, int paired, int marked, int brief,
                                            ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t n, REAL *e, const fx_rows *out,
@@ -459,7 +463,10 @@ static FX_INLINE void KERNEL(expsum_group)(const REAL *x, const REAL *low, int p
         for (int u = 0; u < BUNDLE; ++u) score.at[u] = column[j + u];
         if (paired)
             for (int u = 0; u < BUNDLE; ++u) low_of.at[u] = lows[j + u];
-        value = BUNDLED(exp_relative)(score, low_of, &all, mode, &rest);
+        if (RELATIVE_TO_MAX && !paired && brief)
+            value = BUNDLED(exp_below)(score, all.max, &rest);
+        else
+            value = BUNDLED(exp_relative)(score, low_of, &all, mode, &rest);
         for (int u = 0; u < BUNDLE && j + u < n; ++u) {
             M other = OP(ne)(score.at[u], max);
             if (paired) other = OP(ne)(OP(sub)(max, score.at[u]), OP(sub)(low_of.at[u], max_low));
@@ -534,6 +541,24 @@ static inline void KERNEL(finish_rows)(ptrdiff_t rows, int brief, const fx_rows 
     }
 }
 
+/* The same of exponentials relative to the maximum. */
+static inline void KERNEL(finish_relative)(ptrdiff_t rows, const fx_rows *out) {
+    f64v down = f64_set((double)TWO_TO_MINUS_BIAS), up = f64_set((double)TWO_TO_BIAS);
+    for (ptrdiff_t i = 0; i < rows; i += F64_LANES) {
+        ptrdiff_t k = rows - i < F64_LANES ? rows - i : F64_LANES;
+        f64v others = f64_load_part(out->others + i, k, 0.0), rest = f64_load_part(out->rest + i, k, 0.0), total_rest;
+        f64m finite = f64_lt(f64_abs(f64_load_part(out->max + i, k, 0.0)), f64_set(INFINITY));
+        others = f64_select(finite, f64_mul(others, down), others);
+        rest = f64_mul(rest, down);
+        f64v total = f64_two_sum(f64_load_part(out->ties + i, k, 1.0), others, &total_rest);
+        total_rest = f64_mul(f64_add(total_rest, rest), up);
+        f64_store_part(out->others + i, others, k);
+        f64_store_part(out->rest + i, rest, k);
+        f64_store_part(out->stored + i, f64_select(finite, f64_mul(total, up), total), k);
+        f64_store_part(out->stored_rest + i, f64_keep(finite, total_rest), k);
+    }
+}
+
 static inline ptrdiff_t KERNEL(ahead)(ptrdiff_t stride) {
     ptrdiff_t bytes = stride * (ptrdiff_t)sizeof(REAL);
     return bytes > ROWS_AHEAD ? bytes : ROWS_AHEAD;
@@ -598,6 +623,10 @@ static void KERNEL(rows_expsum)(const REAL *x, const REAL *low, ptrdiff_t stride
         KERNEL(expsum_few)(x, second, 1, 1, stride, rows, n, e, out);
     } else {
         KERNEL(expsum_few)(x, second, 0, 1, stride, rows, n, e, out);
+        if (RELATIVE_TO_MAX) {
+            KERNEL(finish_relative)(rows, out);
+            return;
+        }
     }
     KERNEL(end_rows)(rows, out);
 }
