@@ -6,6 +6,8 @@ from __future__ import annotations
 import importlib
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -19,6 +21,7 @@ class SerialBlas:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.inside: set[int] = set()
+        self.kept: set[int] = set()
         self.libraries: list[Any] | None = None
         # How many threads each library had; None while they are not held.
         self.before: list[int] | None = None
@@ -41,9 +44,25 @@ class SerialBlas:
             self.inside.add(threading.get_ident())
 
     def __exit__(self, *error: object) -> None:
+        thread = threading.get_ident()
+        if thread in self.kept:
+            return
         with self.lock:
-            self.inside.discard(threading.get_ident())
+            self.inside.discard(thread)
             self.release()
+
+    @contextmanager
+    def throughout(self) -> Iterator[None]:
+        """The same around many such contexts of this thread, and for what else it does meanwhile: threads of OpenBLAS
+        stay on their processors for a tenth of a second after each call."""
+        thread = threading.get_ident()
+        try:
+            self.kept.add(thread)
+            with self:
+                yield
+        finally:
+            self.kept.discard(thread)
+            self.__exit__()
 
     def release(self) -> None:
         """Give the BLAS its threads back if nobody is inside."""
@@ -56,6 +75,7 @@ class SerialBlas:
         """Of the threads that were inside, a child process has at most the one that forked."""
         self.lock = threading.Lock()
         self.inside &= {threading.get_ident()}
+        self.kept &= {threading.get_ident()}
         self.release()
 
 

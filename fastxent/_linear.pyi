@@ -16,5 +16,6 @@ def csr_add_product(
     csr: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
     grad: np.ndarray,
     out: np.ndarray,
+    before: np.ndarray,
     n_threads: int | None,
 ) -> None: ...

@@ -401,14 +401,32 @@ cdef void scatter_rows(const Csr *m, Py_ssize_t first, Py_ssize_t last, const re
                     o[j] += value * g[j]
 
 
-cdef int scatter(const Csr *m, const real *grad, real *out, int threads, index *like) except -1:
-    """Every thread looks for its own features, so that each is added to in the order of the rows."""
-    cdef Py_ssize_t share = (m.features + threads - 1) // threads
+cdef int scatter(const Csr *m, const real *grad, real *out, const int64_t *before, int threads, index *like) except -1:
+    """Every thread looks for its own features, so that each is added to in the order of the rows: as many as hold its
+    share of the entries, or most would fall to those that have the frequent ones."""
+    cdef Py_ssize_t first, last
     cdef int thread
     with nogil:
         for thread in prange(threads, num_threads=threads, schedule="static", chunksize=1):
-            scatter_rows(m, thread * share, min(m.features, (thread + 1) * share), grad, out, like)
+            first = share_of(before, m.features, thread, threads)
+            last = share_of(before, m.features, thread + 1, threads)
+            scatter_rows(m, first, last, grad, out, like)
     return 0
+
+
+cdef inline Py_ssize_t share_of(const int64_t *before, Py_ssize_t features, int thread, int threads) noexcept nogil:
+    """The first feature of a thread: its share of the entries begins there."""
+    cdef Py_ssize_t low = 0, high = features, middle
+    cdef int64_t wanted = before[features] * thread // threads
+    if thread == threads:
+        return features
+    while low < high:
+        middle = (low + high) // 2
+        if before[middle] < wanted:
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 cdef int threads_of(Csr *m, tuple csr, n_threads) except -1:
@@ -445,10 +463,12 @@ def csr_product(tuple csr, cnp.ndarray weight, cnp.ndarray out, cnp.ndarray bias
         gather(&m, <const double *>w, <const double *>added, <double *>z, threads, <int64_t *>NULL)
 
 
-def csr_add_product(tuple csr, cnp.ndarray grad, cnp.ndarray out, n_threads):
-    """`out` += rows.T @ grad, with rows as in `csr_product`."""
+def csr_add_product(tuple csr, cnp.ndarray grad, cnp.ndarray out, cnp.ndarray before, n_threads):
+    """`out` += rows.T @ grad, with rows as in `csr_product`; threads share the features by how many entries, or of a
+    sample of them, are of those before each, (d + 1,) int64."""
     cdef Csr m
     cdef int threads
+    cdef const int64_t *counts = <const int64_t *>cnp.PyArray_DATA(before)
     cdef void *g = cnp.PyArray_DATA(grad)
     cdef void *sums = cnp.PyArray_DATA(out)
     m.features = cnp.PyArray_DIM(out, 0)
@@ -456,10 +476,10 @@ def csr_add_product(tuple csr, cnp.ndarray grad, cnp.ndarray out, n_threads):
     threads = threads_of(&m, csr, n_threads)
     if cnp.PyArray_ITEMSIZE(out) == 4:
         if csr[2].itemsize == 4:
-            scatter(&m, <const float *>g, <float *>sums, threads, <int32_t *>NULL)
+            scatter(&m, <const float *>g, <float *>sums, counts, threads, <int32_t *>NULL)
         else:
-            scatter(&m, <const float *>g, <float *>sums, threads, <int64_t *>NULL)
+            scatter(&m, <const float *>g, <float *>sums, counts, threads, <int64_t *>NULL)
     elif csr[2].itemsize == 4:
-        scatter(&m, <const double *>g, <double *>sums, threads, <int32_t *>NULL)
+        scatter(&m, <const double *>g, <double *>sums, counts, threads, <int32_t *>NULL)
     else:
-        scatter(&m, <const double *>g, <double *>sums, threads, <int64_t *>NULL)
+        scatter(&m, <const double *>g, <double *>sums, counts, threads, <int64_t *>NULL)

@@ -7,6 +7,7 @@ it. How many rows a block has depends on the shapes alone, and with it every bit
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, Literal, Unpack, overload
 
@@ -27,6 +28,8 @@ _MOST = 128 << 20
 _SMALL = 1 << 18
 
 _WORDS = Words({"logits": "inputs @ weight.T"})
+# Entries of CSR inputs that are counted, for threads to share out the features.
+_COUNTED = 1 << 16
 # Name of the head, its parameter, factors of the targets.
 _CROSS_ENTROPY: tuple[str, float, Any] = ("cross_entropy", 0.0, None)
 # Options that one family has, with their defaults.
@@ -380,6 +383,13 @@ class _Layer:
                 " (n, d)"
             )
         self.bias = None if bias is None else _validate.like("bias", bias, (self.classes,), self.dtype)
+
+    @functools.cached_property
+    def entries_before(self) -> np.ndarray:
+        """For each feature of CSR inputs, how many entries are of those before it, among a sample of the entries."""
+        assert self.csr is not None
+        indices = self.csr.indices[:: 1 + len(self.csr.indices) // _COUNTED]
+        return np.append(0, np.cumsum(np.bincount(indices, minlength=self.features), dtype=np.int64))
 
     @property
     def scores(self) -> np.ndarray:
@@ -772,7 +782,7 @@ class _Sum:
         else:
             if self.empty:
                 self.total[...] = 0
-            layer.linear.csr_add_product(block, grad, self.total.T, layer.n_threads)
+            layer.linear.csr_add_product(block, grad, self.total.T, layer.entries_before, layer.n_threads)
         self.empty = False
 
     def finish(self) -> None:

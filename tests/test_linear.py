@@ -566,6 +566,18 @@ def test_a_call_that_was_interrupted_on_its_way_in() -> None:
         assert blas_threads() == before and not serial_blas.inside
 
 
+def test_the_blas_is_held_throughout() -> None:
+    with serial_blas:
+        pass
+    before = blas_threads()
+    with pytest.raises(KeyboardInterrupt), serial_blas.throughout():
+        with serial_blas:
+            pass
+        assert set(blas_threads()) == {1}
+        raise KeyboardInterrupt
+    assert blas_threads() == before and not serial_blas.inside
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_fork_while_another_thread_is_inside() -> None:
     code = """

@@ -161,7 +161,7 @@ class CrossEntropyClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
                     f'solver is "newton-cg", but loss {targets.loss!r} has no Hessian product: use "lbfgs"'
                 )
             start = self._start(objective, targets) if self.warm_start else None
-            with Progress(self.verbose, self.max_iter, "fit") as progress, serial_blas:
+            with Progress(self.verbose, self.max_iter, "fit") as progress, serial_blas.throughout():
 
                 def report(loss: float, slope: float) -> None:
                     progress.advance(1, loss=loss, gradient=slope)
