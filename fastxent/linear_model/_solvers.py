@@ -247,7 +247,6 @@ class _Search:
         self.objective = objective
         self.metric = metric
         self.start = self.centre(start)
-        self.params = self.start
         self.slope = np.inf
 
     def centre(self, params: np.ndarray) -> np.ndarray:
@@ -260,8 +259,7 @@ class _Search:
         return self.metric.to_gradient(self.centre(gradient)).ravel()
 
     def value_and_gradient(self, u: np.ndarray) -> tuple[float, np.ndarray]:
-        self.params = self.start + self.to_params(u)
-        value, gradient = self.objective.gradient(self.params)
+        value, gradient = self.objective.gradient(self.start + self.to_params(u))
         self.slope = float(np.abs(gradient).max(initial=0.0))
         return value, self.to_gradient(gradient)
 
