@@ -10,7 +10,13 @@ import numpy as np
 import scipy.sparse
 
 Operation = Literal[
-    "softmax_cross_entropy", "sigmoid_cross_entropy", "logsumexp", "focal_objective", "sampled_softmax_loss", "nce_loss"
+    "softmax_cross_entropy",
+    "sigmoid_cross_entropy",
+    "logsumexp",
+    "focal_objective",
+    "linear_cross_entropy",
+    "sampled_softmax_loss",
+    "nce_loss",
 ]
 Targets = Literal["labels", "csr", "options", "none"]
 
@@ -38,9 +44,9 @@ class Case:
     ``classes`` is 1 for the elementwise losses, whose array is one-dimensional. With the targets
     "options" fastxent alone is measured, with each loss and option beside the plain one.
 
-    ``sampled_softmax_loss`` and ``nce_loss`` are those of rows of so many ``features`` with one label each and of
-    ``num_sampled`` classes, the same for all rows, drawn outside the timing; their gradients are by inputs, weights and
-    biases, of weights and biases by the rows that are not zero.
+    ``linear_cross_entropy`` is that of rows of so many ``features``, its gradients are by inputs, weights and biases.
+    ``sampled_softmax_loss`` and ``nce_loss`` have one label a row and ``num_sampled`` classes, the same for all rows,
+    drawn outside the timing; their gradients of weights and biases are by the rows that are not zero.
     """
 
     operation: Operation
@@ -73,10 +79,11 @@ class Case:
 
     @property
     def bytes_moved(self) -> int:
-        """The least a call has to move: logits in, derivatives out (labels are not counted); of sampled losses, inputs
-        and rows of weights in, their gradients out."""
-        if self.num_sampled:
-            return 2 * (2 * self.rows + self.num_sampled) * self.features * np.dtype(self.dtype).itemsize
+        """The least a call has to move: logits in, derivatives out (labels are not counted); of linear and sampled
+        losses, inputs and rows of weights in, their gradients out."""
+        if self.features:
+            weights = self.rows + self.num_sampled if self.num_sampled else self.classes
+            return 2 * (self.rows + weights) * self.features * np.dtype(self.dtype).itemsize
         return self.array_bytes * {"logsumexp": 1, "focal_objective": 3}.get(self.operation, 2)
 
     def with_dtype(self, dtype: str) -> Case:
@@ -94,13 +101,13 @@ class Case:
 
 @dataclass(frozen=True)
 class Layer:
-    """What a sampled loss has in place of logits: weights (classes, features) and biases, inputs (rows, features), and
-    the sampled classes, with how often labels (rows, 1) and they were to be expected among them."""
+    """What linear and sampled losses have in place of logits: weights (classes, features) and biases, inputs (rows,
+    features); and the sampled classes, with how often labels (rows, 1) and they were to be expected among them."""
 
     weight: np.ndarray
     bias: np.ndarray
     inputs: np.ndarray
-    sampled: tuple[np.ndarray, np.ndarray, np.ndarray]
+    sampled: tuple[np.ndarray, np.ndarray, np.ndarray] | None
 
 
 @dataclass(frozen=True)
@@ -109,8 +116,8 @@ class Inputs:
 
     ``labels`` are the integer labels (for sigmoid: 0 or 1, in the dtype of the logits, which every
     peer asks for); ``csr`` is the sparse distribution of a CSR case. ``buffer`` is where those who
-    can write their gradient into a given array write it, one after the other; its pages exist. For the
-    sampled losses there are ``layer`` and ``labels`` alone.
+    can write their gradient into a given array write it, one after the other; its pages exist. For
+    linear and sampled losses there are ``layer`` and ``labels`` alone.
     """
 
     logits: np.ndarray
@@ -123,8 +130,8 @@ class Inputs:
 def make_inputs(case: Case, seed: int = 0) -> Inputs:
     """Draw the arrays: normal logits of standard deviation 3, uniform targets."""
     rng = np.random.default_rng(seed)
-    if case.num_sampled:
-        return _sampled_inputs(case, rng)
+    if case.features:
+        return _layer_inputs(case, rng)
     elementwise = case.operation in ("sigmoid_cross_entropy", "focal_objective")
     shape = (case.rows,) if elementwise else (case.rows, case.classes)
     logits = rng.standard_normal(shape, dtype=np.dtype(case.dtype))
@@ -137,15 +144,17 @@ def make_inputs(case: Case, seed: int = 0) -> Inputs:
     return Inputs(logits, labels, buffer, csr)
 
 
-def _sampled_inputs(case: Case, rng: np.random.Generator) -> Inputs:
+def _layer_inputs(case: Case, rng: np.random.Generator) -> Inputs:
     """Scores of standard deviation 1; labels and different sampled classes, all alike."""
     dtype = np.dtype(case.dtype)
     weight = rng.standard_normal((case.classes, case.features), dtype=dtype)
     weight /= dtype.type(case.features**0.5)
     inputs = rng.standard_normal((case.rows, case.features), dtype=dtype)
-    expected = case.num_sampled / case.classes
-    ids = rng.choice(case.classes, case.num_sampled, replace=False)
-    sampled = ids, np.full((case.rows, 1), expected, dtype), np.full(case.num_sampled, expected, dtype)
+    sampled = None
+    if case.num_sampled:
+        expected = case.num_sampled / case.classes
+        ids = rng.choice(case.classes, case.num_sampled, replace=False)
+        sampled = ids, np.full((case.rows, 1), expected, dtype), np.full(case.num_sampled, expected, dtype)
     none = np.empty(0, dtype)
     labels = rng.integers(0, case.classes, case.rows)
     return Inputs(none, labels, none, layer=Layer(weight, np.zeros(case.classes, dtype), inputs, sampled))
@@ -196,6 +205,10 @@ OPTION_COSTS = {
 }
 
 
+# The loss and all gradients of a linear layer: what its three matrix products take, and little more.
+LINEAR_GOALS = (Goal(BEST_PEER, 1.0), Goal("matrix products", 1.15))
+
+
 # The rows of the design's table of speeds that have an implementation so far, with their goals.
 CASES: tuple[Case, ...] = (
     Case(
@@ -236,6 +249,8 @@ CASES: tuple[Case, ...] = (
         targets="csr",
         goals=(Goal("fastxent, integer labels", 1.05),),
     ),
+    Case("linear_cross_entropy", 2_048, 32_000, "float32", goals=LINEAR_GOALS, features=512),
+    Case("linear_cross_entropy", 1_024, 128_256, "float32", goals=LINEAR_GOALS, features=512),
     Case("sampled_softmax_loss", 1_024, 1_000_000, "float32", goals=_goals(4), features=128, num_sampled=8_192),
     Case("nce_loss", 1_024, 1_000_000, "float32", goals=_goals(4), features=128, num_sampled=8_192),
     Case(

@@ -33,7 +33,7 @@ def expect(case: Case, inputs: Inputs) -> Expected:
     """Compute what every implementation of the case should return."""
     sample = np.linspace(0, case.rows - 1, min(SAMPLED_ROWS, case.rows)).astype(int)
     if inputs.layer is not None:
-        return _expect_sampled(case, inputs.layer, inputs.labels, sample)
+        return (_expect_sampled if case.num_sampled else _expect_linear)(case, inputs.layer, inputs.labels, sample)
     step = max(1, BLOCK_ELEMENTS // case.classes)
     blocks = [slice(start, start + step) for start in range(0, case.rows, step)]
     if case.operation == "sigmoid_cross_entropy":
@@ -82,8 +82,22 @@ def disagreement(case: Case, expected: Expected, returned: Any) -> str | None:
     return None
 
 
+def _expect_linear(case: Case, layer: Layer, labels: np.ndarray, sample: np.ndarray) -> Expected:
+    """Of the gradients that by inputs, as below."""
+    w, total = layer.weight.astype(float), 0.0
+    step = max(1, BLOCK_ELEMENTS // case.classes)
+    for first in range(0, case.rows, step):
+        z = layer.inputs[first : first + step].astype(float) @ w.T + layer.bias
+        total += (_logsumexp(z) - z[np.arange(len(z)), labels[first : first + step]]).sum()
+    z = layer.inputs[sample].astype(float) @ w.T + layer.bias
+    p = np.exp(z - _logsumexp(z)[:, None])
+    p[np.arange(len(sample)), labels[sample]] -= 1
+    return Expected(total / case.rows, sample, p @ w / case.rows)
+
+
 def _expect_sampled(case: Case, layer: Layer, labels: np.ndarray, sample: np.ndarray) -> Expected:
     """Of the gradients that by inputs: what it sums up is in the others as well."""
+    assert layer.sampled is not None
     ids, true_expected, sampled_expected = layer.sampled
     x, w, v = (array.astype(float) for array in (layer.inputs, layer.weight[ids], layer.weight[labels]))
     z = x @ w.T + layer.bias[ids] - np.log(sampled_expected)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 import fastxent as fx
 from benchmarks import options
-from benchmarks.cases import FOCAL_ALPHA, FOCAL_GAMMA, Case, Inputs
+from benchmarks.cases import FOCAL_ALPHA, FOCAL_GAMMA, Case, Inputs, Layer
 from benchmarks.implementation import INTO_BUFFER, Implementation
 from fastxent.objectives import lightgbm_objective
 
 VERSION = fx.__version__
 NAME = "fastxent"
-FURTHER_OPERATIONS = ("focal_objective", "sampled_softmax_loss", "nce_loss")
+FURTHER_OPERATIONS = ("focal_objective", "linear_cross_entropy", "sampled_softmax_loss", "nce_loss")
 
 
 def prepare(case: Case, inputs: Inputs, threads: int) -> list[Implementation]:
@@ -26,14 +28,7 @@ def prepare(case: Case, inputs: Inputs, threads: int) -> list[Implementation]:
         )
         return [Implementation(NAME, NAME, lambda: objective(labels, x), role="ours")]
     if inputs.layer is not None:
-        layer, sampled_loss = inputs.layer, getattr(fx, case.operation)
-        arguments = layer.weight, layer.bias, layer.inputs, labels
-
-        def step() -> tuple[float, np.ndarray]:
-            loss, grad = sampled_loss(*arguments, sampled=layer.sampled, grad=True, n_threads=threads)
-            return loss, grad.inputs
-
-        return [Implementation(NAME, NAME, step, role="ours")]
+        return [Implementation(NAME, NAME, _of_layer(case, inputs.layer, labels, threads), role="ours")]
     loss = fx.sigmoid_cross_entropy if case.operation == "sigmoid_cross_entropy" else fx.softmax_cross_entropy
     targets = labels if inputs.csr is None else inputs.csr
     buffer = inputs.buffer
@@ -61,3 +56,19 @@ def prepare(case: Case, inputs: Inputs, threads: int) -> list[Implementation]:
             )
         )
     return implementations
+
+
+def _of_layer(case: Case, layer: Layer, labels: np.ndarray, threads: int) -> Callable[[], tuple[float, np.ndarray]]:
+    """The loss and its gradient by inputs, of all gradients that are computed."""
+    weight, bias, x = layer.weight, layer.bias, layer.inputs
+
+    def linear() -> tuple[float, np.ndarray]:
+        loss, grads = fx.linear_cross_entropy(x, weight, labels, bias=bias, grad=True, n_threads=threads)
+        return loss, grads[0]
+
+    def sampled() -> tuple[float, np.ndarray]:
+        function = getattr(fx, case.operation)
+        loss, grad = function(weight, bias, x, labels, sampled=layer.sampled, grad=True, n_threads=threads)
+        return loss, grad.inputs
+
+    return sampled if case.num_sampled else linear

@@ -1,8 +1,8 @@
 """The memory floor: what the machine needs for moving the same bytes, by NumPy with threads.
 
 Where a gradient is written, the floor is ``np.multiply(x, c, out=g)``; where rows are only reduced,
-it is ``np.max(x)``. Each thread has one contiguous part. Of sampled losses the floor is that of arithmetic, the three
-matrix products of scores and gradients, by NumPy's BLAS.
+it is ``np.max(x)``. Each thread has one contiguous part. Of linear and sampled losses it is that of arithmetic, the
+three matrix products of scores and gradients, by NumPy's BLAS.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from benchmarks.cases import Case, Inputs
 from benchmarks.implementation import INTO_BUFFER, Implementation, Output
 
 NAME, PRODUCTS = "memory floor", "matrix products"
-FURTHER_OPERATIONS = ("focal_objective", "sampled_softmax_loss", "nce_loss")
+FURTHER_OPERATIONS = ("focal_objective", "linear_cross_entropy", "sampled_softmax_loss", "nce_loss")
 CONSTANT = 0.5
 
 # Below this, handing a part to a thread costs more than the part.
@@ -27,7 +27,9 @@ SERIAL_BYTES = 1 << 20
 def prepare(case: Case, inputs: Inputs, threads: int) -> list[Implementation]:
     """The floor with a fresh output, and into a buffer."""
     if inputs.layer is not None:
-        x, w = inputs.layer.inputs, inputs.layer.weight[inputs.layer.sampled[0]]
+        x, w = inputs.layer.inputs, inputs.layer.weight
+        if inputs.layer.sampled is not None:
+            w = w[inputs.layer.sampled[0]]
 
         def products() -> tuple[np.ndarray, np.ndarray]:
             scores = x @ w.T

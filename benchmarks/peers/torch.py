@@ -9,17 +9,20 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from benchmarks.cases import COMPAT_TORCH, Case, Inputs
+from benchmarks.cases import COMPAT_TORCH, Case, Inputs, Layer
 from benchmarks.implementation import Implementation
 
 VERSION = torch.__version__
 NAME = "torch"
+FURTHER_OPERATIONS = ("linear_cross_entropy",)
 
 
 def prepare(case: Case, inputs: Inputs, threads: int) -> list[Implementation]:
     """Autograd of the functional losses; sparse targets are made dense before the clock starts."""
     torch.set_num_threads(threads)
     torch.compiler.reset()  # or the shapes of the cases before make it compile for any shape
+    if inputs.layer is not None:
+        return _linear(inputs.layer, torch.from_numpy(inputs.labels))
     x = torch.from_numpy(inputs.logits)
     if case.operation == "logsumexp":
         reduce = _compile(torch.logsumexp)
@@ -57,6 +60,27 @@ def prepare(case: Case, inputs: Inputs, threads: int) -> list[Implementation]:
             return value, gradient
 
         implementations.append(Implementation("torch.compile", NAME, compiled, note=note))
+    return implementations
+
+
+def _linear(layer: Layer, labels: torch.Tensor) -> list[Implementation]:
+    """The scores of all rows and their loss, and the function that goes by chunks of rows."""
+    leaves = [torch.from_numpy(array).requires_grad_() for array in (layer.inputs, layer.weight, layer.bias)]
+
+    def step(loss: Callable[..., torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        value = loss(*leaves)
+        return value.detach(), torch.autograd.grad(value, leaves)[0]
+
+    def plain(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        return functional.cross_entropy(functional.linear(x, weight, bias), labels)
+
+    def chunked(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        options = torch.nn.LinearCrossEntropyOptions()
+        return functional.linear_cross_entropy(x, weight, labels, linear_bias=bias, options=options)
+
+    implementations = [Implementation(NAME, NAME, lambda: step(plain))]
+    if hasattr(functional, "linear_cross_entropy"):
+        implementations.append(Implementation("torch, chunked", NAME, lambda: step(chunked)))
     return implementations
 
 
