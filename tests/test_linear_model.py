@@ -209,6 +209,17 @@ def test_separable_classes_and_columns_twice(alpha: float) -> None:
     assert model.score(X, y) > 0.97 and np.isfinite(model.coef_).all()
 
 
+def test_newton_goes_on_where_curvature_has_fallen_below_its_epsilons() -> None:
+    """At the minimum, of a loss of 1e-5, that is some thousandth of what it was at the start."""
+    X, y = load_iris(return_X_y=True)
+    X, y = X[y < 2], y[y < 2]
+    ends = [
+        CrossEntropyClassifier(solver=solver, alpha=1e-7, tol=1e-9, max_iter=500).fit(X, y).loss_curve_[-1]
+        for solver in ("newton-cg", "lbfgs")
+    ]
+    np.testing.assert_allclose(*ends, rtol=1e-6)
+
+
 # ---- kinds of input ------------------------------------------------------------------------------------------
 
 

@@ -94,17 +94,24 @@ def _search(
 ) -> Minimum:
     """Stage by stage; if the start is `near` the minimum, with the curvature of each output from the beginning."""
     losses: list[float] = []
-    stage = _STAGE if _is_worth(objective, sample) else max_iter
+    worth = _is_worth(objective, sample)
+    stage = _STAGE if worth else max_iter
     while True:
+        before = losses[-1] if losses else np.inf
         curvature = sample.curvature(params)
         metric = _metric(objective, sample, curvature if near else curvature.mean(1, keepdims=True))
         most = min(stage, max_iter - len(losses))
-        found = _Search(objective, params, metric).run(solver, tol, most, report)
+        search = _Search(objective, params, metric)
+        found = search.run(solver, tol, most, report)
         params = found.params
         losses += found.losses
-        if len(found.losses) < most or len(losses) == max_iter or not found.trouble:
+        # Newton-CG takes curvature below some epsilons for none, and then its zero step for success.
+        stopped = solver == "newton-cg" and not found.trouble and search.slope > tol
+        stuck = stopped and len(found.losses) > 0 and losses[-1] < before
+        done = len(found.losses) < most or not found.trouble
+        if len(losses) == max_iter or (done and not stuck):
             return Minimum(params, losses, found.trouble)
-        near = True
+        near = near or worth
         stage *= 2
 
 
