@@ -369,6 +369,38 @@ def test_partial_fit_of_matrices() -> None:
         model.partial_fit(X, Y[:, 0])
 
 
+def test_a_changed_loss_changes_no_predictions_until_the_next_fit() -> None:
+    X, y = problem(classes=2)
+    model = CrossEntropyClassifier().fit(X, y)
+    before = model.predict_proba(X)
+    model.set_params(loss="softmax")
+    np.testing.assert_array_equal(model.predict_proba(X), before)
+    with pytest.raises(ValueError, match=r"needs coef_ of 2 row\(s\), but there are 1"):
+        model.partial_fit(X, y)
+    np.testing.assert_array_equal(model.predict_proba(X), before)
+
+
+def test_partial_fits_go_on_with_the_kind_of_the_first() -> None:
+    """Also where a later part's distributions are all of 0 and 1."""
+    X, y = problem()
+    for classes in (2, 4):
+        hard = np.eye(classes)[y % classes]
+        soft = 0.8 * hard + 0.2 / classes
+        model = CrossEntropyClassifier().partial_fit(X, soft).partial_fit(X, hard)
+        assert not model.multilabel_ and model.n_iter_ == 2
+        named = CrossEntropyClassifier(loss=model.loss_).partial_fit(X, y % classes, range(classes))
+        assert named.coef_.shape == model.coef_.shape
+    with pytest.raises(ValueError, match=r"y\[0\] sums to 0.6"):
+        CrossEntropyClassifier().partial_fit(X, np.full((400, 2), 0.5)).partial_fit(X, np.full((400, 2), 0.3))
+
+
+def test_intercepts_may_come_and_go_between_partial_fits() -> None:
+    X, y = problem()
+    model = CrossEntropyClassifier().partial_fit(X, y, classes=range(4))
+    assert not model.set_params(fit_intercept=False).partial_fit(X, y).intercept_.any()
+    assert model.set_params(fit_intercept=True).partial_fit(X, y).intercept_.all()
+
+
 # ---- refusals ------------------------------------------------------------------------------------------------
 
 
