@@ -431,6 +431,19 @@ def test_refused_parameters(options: dict[str, Any], error: type[Exception], wor
     assert vars(model).keys() == vars(CrossEntropyClassifier(**options)).keys()
 
 
+@pytest.mark.parametrize("solver", ["lbfgs", "newton-cg"])
+def test_what_is_not_finite_is_refused(solver: str) -> None:
+    X, y = problem()
+    excluded = CrossEntropyClassifier(losses.SoftmaxCrossEntropy(logit_bias=[0.0, 0.0, 0.0, -np.inf]), solver=solver)
+    with pytest.raises(ValueError, match="the objective is inf where the search starts"):
+        excluded.fit(X, y)
+    with pytest.raises(ValueError, match="the loss of the batch from row 0 on is inf"):
+        excluded.partial_fit(X, y, classes=range(4))
+    with pytest.raises(ValueError, match="scale X"):
+        CrossEntropyClassifier(solver=solver).fit(X * 1e200, y)
+    assert not hasattr(excluded, "coef_")
+
+
 def test_refused_targets() -> None:
     X, y = problem()
     model = CrossEntropyClassifier()

@@ -219,6 +219,11 @@ class CrossEntropyClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
             for at in range(0, whole.rows, self.batch_size):
                 batch = whole.part(slice(at, at + self.batch_size))
                 loss, gradient = batch.gradient(params)
+                if not (np.isfinite(loss) and np.isfinite(gradient).all()):
+                    raise ValueError(
+                        f"the loss of the batch from row {at} on is {loss}, or its gradient is not finite: scale X,"
+                        " give a smaller learning_rate, or change options of the loss"
+                    )
                 squares += gradient * gradient
                 params = params - self.learning_rate * gradient / np.sqrt(squares + np.finfo(np.float64).tiny)
                 losses.append(loss * batch.weight)

@@ -230,7 +230,10 @@ def _factors(sample: Objective, inputs: Any, curvature: np.ndarray) -> np.ndarra
     eye = np.eye(x.shape[1])
     factors = np.empty((curvature.shape[1], *eye.shape))
     for column, factor in zip(curvature.T, factors, strict=True):
-        moments = x.T @ (x * column[:, None])
+        with np.errstate(over="ignore", invalid="ignore"):
+            moments = x.T @ (x * column[:, None])
+        if not np.isfinite(moments).all():
+            raise ValueError("second moments of X are not finite, its elements are so large: scale X")
         # A feature that is zero in all of the sample: as if it were one there.
         unseen = np.flatnonzero(np.diag(moments) == 0)
         moments[unseen, unseen] = column.sum()
@@ -256,6 +259,7 @@ class _Search:
         self.start = self.centre(start)
         self.params = self.start
         self.slope = np.inf
+        self.begun = False
 
     def centre(self, params: np.ndarray) -> np.ndarray:
         return np.asarray(params - params.mean(1, keepdims=True)) if self.objective.centred else params
@@ -270,6 +274,12 @@ class _Search:
         self.params = self.start + self.to_params(u)
         value, gradient = self.objective.gradient(self.params)
         self.slope = float(np.abs(gradient).max(initial=0.0))
+        if not self.begun and not (np.isfinite(value) and np.isfinite(self.slope)):
+            raise ValueError(
+                f"the objective is {value} where the search starts, and its largest slope {self.slope}: scale X, or"
+                " change options of the loss"
+            )
+        self.begun = True
         return value, self.to_gradient(gradient)
 
     def hessian_product(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
