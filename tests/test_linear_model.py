@@ -417,6 +417,9 @@ def test_intercepts_may_come_and_go_between_partial_fits() -> None:
         ({"batch_size": 2.5}, TypeError, "batch_size is 2.5"),
         ({"learning_rate": 0.0}, ValueError, "learning_rate is 0"),
         ({"solver": "sag"}, ValueError, "solver is 'sag'"),
+        ({"fit_intercept": "no"}, TypeError, "fit_intercept is 'no'"),
+        ({"warm_start": 1}, TypeError, "warm_start is 1"),
+        ({"loss": losses.SoftmaxCrossEntropy(ignore_index=0)}, ValueError, "ignore_index of the loss is 0"),
         ({"n_threads": 0}, ValueError, "n_threads"),
         ({"class_weight": {9: 1.0}}, ValueError, "not in class_weight"),
         ({"class_weight": "even"}, ValueError, "even"),
@@ -453,6 +456,8 @@ def test_refused_targets() -> None:
         model.fit(X, X[:, 0])
     with pytest.raises(ValueError, match=r"y\[1\] sums to 0.9"):
         model.fit(X[:2], [[0.5, 0.5, 0.0], [0.5, 0.4, 0.0]])
+    with pytest.raises(ValueError, match=r"at least 2 classes, or labels \(400,\)"):
+        model.fit(X, sp.csr_array(y[:, None] == 0))
     with pytest.raises(ValueError, match="name each column"):
         model.fit(X, np.eye(4)[y], classes=["a", "a", "b", "c"])
     with pytest.raises(ValueError, match="has classes not in `classes`"):

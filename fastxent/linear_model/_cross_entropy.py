@@ -38,8 +38,8 @@ class CrossEntropyClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
     ----------
     loss : {"softmax", "sigmoid"}, object of `fastxent.losses`, or None, default None
         Exclusive classes, or independent outputs; an object brings options, those by class in the order of
-        `classes_`. None: sigmoid for two classes and for matrices of 0 and 1, softmax for everything else. Labels of
-        more than two classes under a sigmoid loss are one against the rest.
+        `classes_`, and no `ignore_index`. None: sigmoid for two classes and for matrices of 0 and 1, softmax for
+        everything else. Labels of more than two classes under a sigmoid loss are one against the rest.
     alpha : float, default 1e-4
         Factor of the L2 penalty, which does not include the intercepts.
     fit_intercept : bool, default True
@@ -242,6 +242,8 @@ class CrossEntropyClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         _validate.count_of("max_iter", self.max_iter)
         _validate.count_of("batch_size", self.batch_size)
         _validate.choice_of("solver", self.solver, ("lbfgs", "newton-cg"))
+        _validate.flag("fit_intercept", self.fit_intercept)
+        _validate.flag("warm_start", self.warm_start)
         _kernels.check_threads(self.n_threads)
         X, y = validate_data(
             self, X, y, reset=reset, accept_sparse="csr", dtype=_FLOATS, multi_output=True, accept_large_sparse=True

@@ -58,6 +58,12 @@ def targets_of(y: Any, loss: Any, classes: Any, multilabel: bool | None = None) 
     """Targets of y: labels, one for each row, or a matrix of a column for each class; for `multilabel` what they were
     found to be before, if so."""
     loss = loss_of(loss)
+    ignored = getattr(loss, "ignore_index", None)
+    if ignored is not None:
+        raise ValueError(
+            f"ignore_index of the loss is {ignored}: classes are found in y, whatever they are; leave rows out of X and"
+            " y, or give them a sample_weight of 0"
+        )
     return _of_matrix(y, loss, classes, multilabel) if is_matrix(y) else _of_labels(y, loss, classes)
 
 
@@ -92,6 +98,10 @@ def _of_matrix(y: Any, loss: Any, classes: Any, multilabel: bool | None) -> Targ
     if not _validate.is_sparse(y):
         y = _validate.real_array("y", y)
     columns = y.shape[1]
+    if columns < 2:
+        raise ValueError(
+            f"y has shape {y.shape}: give a column for each of at least 2 classes, or labels ({y.shape[0]},)"
+        )
     names = np.arange(columns) if classes is None else np.asarray(classes)
     if names.shape != (columns,) or len(np.unique(names)) != columns:
         raise ValueError(f"classes has shape {names.shape}, y {y.shape}: name each column of y, all differently")
@@ -109,8 +119,6 @@ def _of_matrix(y: Any, loss: Any, classes: Any, multilabel: bool | None) -> Targ
         multilabel = True
     if multilabel:
         return Targets(y, names, columns, loss, None, True)
-    if columns < 2:
-        raise ValueError(f"y has shape {y.shape}: a distribution needs a column for each of at least 2 classes")
     if loss.is_multiclass:
         return Targets(y, names, columns, loss, None, False)
     second = y[:, [1]].toarray() if _validate.is_sparse(y) else y[:, 1:]
