@@ -187,6 +187,18 @@ def test_a_sample_is_fitted_first_and_the_whole_after_it() -> None:
     assert model.n_iter_[0] < 10
 
 
+@pytest.mark.parametrize("light", [0.0, 1e-12])
+def test_few_rows_that_have_all_the_weight(light: float) -> None:
+    X, y = problem(20_000, 8, 3)
+    heavy = np.arange(len(X)) % 400 == 7
+    weights = np.where(heavy, 1.0, light)
+    found = CrossEntropyClassifier(tol=1e-6).fit(X, y, weights)
+    alone = CrossEntropyClassifier(tol=1e-6).fit(X[heavy], y[heavy])
+    np.testing.assert_allclose(found.loss_curve_[-1], alone.loss_curve_[-1], rtol=1e-6)
+    # None of these would be among a sample.
+    CrossEntropyClassifier().fit(X, y, np.where(np.arange(len(X)) < 2, 1.0, light))
+
+
 def test_wide_inputs_and_features_that_are_never_seen() -> None:
     rng = np.random.default_rng(0)
     wide = rng.standard_normal((60, 1500))

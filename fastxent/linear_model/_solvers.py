@@ -27,6 +27,8 @@ _MIXED, _HEAVIEST = 1024, 512
 _ROWS_FOR_MIXED, _LEAST_ROWS = 16, 4096
 # What a first fit takes: one row in so many, with so many rows for each parameter. Fewer lead away from the minimum.
 _SHARE, _ROWS_FOR_PARAMETER = 16, 20
+# Rows of so much less than the mean weight are in no sample.
+_LIGHT = 1e-3
 # Numbers that a sample has at most.
 _MOST = 1 << 24
 # Where a first fit ends, as a gradient: what the sample knows no better than that is not worth passes.
@@ -160,19 +162,24 @@ def _sample(objective: Objective) -> tuple[Objective, bool]:
     mixed = objective.shape[0] if _is_mixed(objective) else _HEAVIEST
     count = max(_LEAST_ROWS, _ROWS_FOR_MIXED * mixed)
     size = int(np.prod(objective.shape))
-    first = max(objective.rows // _SHARE, _ROWS_FOR_PARAMETER * size)
+    heavy = np.arange(objective.rows)
+    if objective.weights is not None:
+        weights = objective.weights / objective.weights.max()
+        heavy = np.flatnonzero(weights > _LIGHT * weights.mean())
+    first = max(len(heavy) // _SHARE, _ROWS_FOR_PARAMETER * size)
     pays = (
         _is_mixed(objective)
         and objective.has_hessian_product
-        and 8 * _ROWS_FOR_PARAMETER * size <= objective.rows
+        and 8 * _ROWS_FOR_PARAMETER * size <= len(heavy)
         and first * objective.shape[0] <= _MOST
     )
     if pays:
         count = first
     if count >= objective.rows:
         return objective, False
-    rows = np.random.default_rng(0).choice(objective.rows, count, replace=False)
-    return objective.part(np.sort(rows)), pays
+    if count < len(heavy):
+        heavy = heavy[np.sort(np.random.default_rng(0).choice(len(heavy), count, replace=False))]
+    return objective.part(heavy), pays
 
 
 def _is_mixed(objective: Objective) -> bool:
