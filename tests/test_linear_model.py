@@ -187,6 +187,18 @@ def test_a_sample_is_fitted_first_and_the_whole_after_it() -> None:
     assert model.n_iter_[0] < 10
 
 
+@pytest.mark.parametrize("light", [0.0, 1e-12])
+def test_few_rows_that_have_all_the_weight(light: float) -> None:
+    X, y = problem(20_000, 8, 3)
+    heavy = np.arange(len(X)) % 400 == 7
+    weights = np.where(heavy, 1.0, light)
+    found = CrossEntropyClassifier(tol=1e-6).fit(X, y, weights)
+    alone = CrossEntropyClassifier(tol=1e-6).fit(X[heavy], y[heavy])
+    np.testing.assert_allclose(found.loss_curve_[-1], alone.loss_curve_[-1], rtol=1e-6)
+    # None of these would be among a sample.
+    CrossEntropyClassifier().fit(X, y, np.where(np.arange(len(X)) < 2, 1.0, light))
+
+
 def test_wide_inputs_and_features_that_are_never_seen() -> None:
     rng = np.random.default_rng(0)
     wide = rng.standard_normal((60, 1500))
@@ -207,6 +219,17 @@ def test_separable_classes_and_columns_twice(alpha: float) -> None:
         warnings.simplefilter("ignore", ConvergenceWarning)
         model = CrossEntropyClassifier(alpha=alpha, max_iter=500).fit(X, y)
     assert model.score(X, y) > 0.97 and np.isfinite(model.coef_).all()
+
+
+def test_newton_goes_on_where_curvature_has_fallen_below_its_epsilons() -> None:
+    """At the minimum, of a loss of 1e-5, that is some thousandth of what it was at the start."""
+    X, y = load_iris(return_X_y=True)
+    X, y = X[y < 2], y[y < 2]
+    ends = [
+        CrossEntropyClassifier(solver=solver, alpha=1e-7, tol=1e-9, max_iter=500).fit(X, y).loss_curve_[-1]
+        for solver in ("newton-cg", "lbfgs")
+    ]
+    np.testing.assert_allclose(*ends, rtol=1e-6)
 
 
 # ---- kinds of input ------------------------------------------------------------------------------------------
@@ -358,6 +381,38 @@ def test_partial_fit_of_matrices() -> None:
         model.partial_fit(X, Y[:, 0])
 
 
+def test_a_changed_loss_changes_no_predictions_until_the_next_fit() -> None:
+    X, y = problem(classes=2)
+    model = CrossEntropyClassifier().fit(X, y)
+    before = model.predict_proba(X)
+    model.set_params(loss="softmax")
+    np.testing.assert_array_equal(model.predict_proba(X), before)
+    with pytest.raises(ValueError, match=r"needs coef_ of 2 row\(s\), but there are 1"):
+        model.partial_fit(X, y)
+    np.testing.assert_array_equal(model.predict_proba(X), before)
+
+
+def test_partial_fits_go_on_with_the_kind_of_the_first() -> None:
+    """Also where a later part's distributions are all of 0 and 1."""
+    X, y = problem()
+    for classes in (2, 4):
+        hard = np.eye(classes)[y % classes]
+        soft = 0.8 * hard + 0.2 / classes
+        model = CrossEntropyClassifier().partial_fit(X, soft).partial_fit(X, hard)
+        assert not model.multilabel_ and model.n_iter_ == 2
+        named = CrossEntropyClassifier(loss=model.loss_).partial_fit(X, y % classes, range(classes))
+        assert named.coef_.shape == model.coef_.shape
+    with pytest.raises(ValueError, match=r"y\[0\] sums to 0.6"):
+        CrossEntropyClassifier().partial_fit(X, np.full((400, 2), 0.5)).partial_fit(X, np.full((400, 2), 0.3))
+
+
+def test_intercepts_may_come_and_go_between_partial_fits() -> None:
+    X, y = problem()
+    model = CrossEntropyClassifier().partial_fit(X, y, classes=range(4))
+    assert not model.set_params(fit_intercept=False).partial_fit(X, y).intercept_.any()
+    assert model.set_params(fit_intercept=True).partial_fit(X, y).intercept_.all()
+
+
 # ---- refusals ------------------------------------------------------------------------------------------------
 
 
@@ -374,6 +429,9 @@ def test_partial_fit_of_matrices() -> None:
         ({"batch_size": 2.5}, TypeError, "batch_size is 2.5"),
         ({"learning_rate": 0.0}, ValueError, "learning_rate is 0"),
         ({"solver": "sag"}, ValueError, "solver is 'sag'"),
+        ({"fit_intercept": "no"}, TypeError, "fit_intercept is 'no'"),
+        ({"warm_start": 1}, TypeError, "warm_start is 1"),
+        ({"loss": losses.SoftmaxCrossEntropy(ignore_index=0)}, ValueError, "ignore_index of the loss is 0"),
         ({"n_threads": 0}, ValueError, "n_threads"),
         ({"class_weight": {9: 1.0}}, ValueError, "not in class_weight"),
         ({"class_weight": "even"}, ValueError, "even"),
@@ -388,6 +446,19 @@ def test_refused_parameters(options: dict[str, Any], error: type[Exception], wor
     assert vars(model).keys() == vars(CrossEntropyClassifier(**options)).keys()
 
 
+@pytest.mark.parametrize("solver", ["lbfgs", "newton-cg"])
+def test_what_is_not_finite_is_refused(solver: str) -> None:
+    X, y = problem()
+    excluded = CrossEntropyClassifier(losses.SoftmaxCrossEntropy(logit_bias=[0.0, 0.0, 0.0, -np.inf]), solver=solver)
+    with pytest.raises(ValueError, match="the objective is inf where the search starts"):
+        excluded.fit(X, y)
+    with pytest.raises(ValueError, match="the loss of the batch from row 0 on is inf"):
+        excluded.partial_fit(X, y, classes=range(4))
+    with pytest.raises(ValueError, match="scale X"):
+        CrossEntropyClassifier(solver=solver).fit(X * 1e200, y)
+    assert not hasattr(excluded, "coef_")
+
+
 def test_refused_targets() -> None:
     X, y = problem()
     model = CrossEntropyClassifier()
@@ -397,6 +468,8 @@ def test_refused_targets() -> None:
         model.fit(X, X[:, 0])
     with pytest.raises(ValueError, match=r"y\[1\] sums to 0.9"):
         model.fit(X[:2], [[0.5, 0.5, 0.0], [0.5, 0.4, 0.0]])
+    with pytest.raises(ValueError, match=r"at least 2 classes, or labels \(400,\)"):
+        model.fit(X, sp.csr_array(y[:, None] == 0))
     with pytest.raises(ValueError, match="name each column"):
         model.fit(X, np.eye(4)[y], classes=["a", "a", "b", "c"])
     with pytest.raises(ValueError, match="has classes not in `classes`"):

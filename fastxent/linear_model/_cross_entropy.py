@@ -19,7 +19,6 @@ from fastxent.linear_model._scores import scores_of
 from fastxent.linear_model._solvers import find_minimum
 from fastxent.linear_model._targets import Targets, is_matrix, loss_of, targets_of
 from fastxent.linear_model._whole import all_or_nothing
-from fastxent.losses import SigmoidCrossEntropy, SoftmaxCrossEntropy
 from fastxent.special import expit, log_expit, log_softmax, softmax
 
 _FLOATS = (np.float64, np.float32)
@@ -39,8 +38,8 @@ class CrossEntropyClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
     ----------
     loss : {"softmax", "sigmoid"}, object of `fastxent.losses`, or None, default None
         Exclusive classes, or independent outputs; an object brings options, those by class in the order of
-        `classes_`. None: sigmoid for two classes and for matrices of 0 and 1, softmax for everything else. Labels of
-        more than two classes under a sigmoid loss are one against the rest.
+        `classes_`, and no `ignore_index`. None: sigmoid for two classes and for matrices of 0 and 1, softmax for
+        everything else. Labels of more than two classes under a sigmoid loss are one against the rest.
     alpha : float, default 1e-4
         Factor of the L2 penalty, which does not include the intercepts.
     fit_intercept : bool, default True
@@ -77,6 +76,8 @@ class CrossEntropyClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         Iterations of the solver, or how often `partial_fit` was called.
     loss_curve_ : list of float
         The objective after each.
+    loss_ : object of `fastxent.losses`
+        The loss that was minimised, by which predictions are made.
     multilabel_ : bool
         Whether rows may have any number of the classes.
     n_features_in_ : int
@@ -197,21 +198,37 @@ class CrossEntropyClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         with all_or_nothing(self):
             first = not hasattr(self, "coef_")
             X, y = self._validated(X, y, reset=first)
-            targets = targets_of(y, self.loss, self._all_classes(y, classes, first))
+            names = self._all_classes(y, classes, first)
+            if first:
+                targets = targets_of(y, self.loss, names)
+            else:
+                targets = targets_of(y, self.loss_ if self.loss is None else self.loss, names, self.multilabel_)
             if not first and targets.multilabel != self.multilabel_:
                 raise ValueError("y is a matrix in one call of partial_fit and labels in another: give the same kind")
             whole = self._objective(X, targets, sample_weight)
             params = np.zeros(whole.shape) if first else self._params()
-            squares = getattr(self, "_squares", np.zeros(whole.shape))
+            if params.shape != whole.shape:
+                raise ValueError(
+                    f"loss {targets.loss!r} needs coef_ of {whole.shape[1]} row(s), but there are {params.shape[1]}: go"
+                    f" on with {self.loss_!r}, or begin anew"
+                )
+            # With a row for the intercepts, which may come and go.
+            sums = getattr(self, "_squares", np.zeros((whole.features + 1, whole.shape[1]))).copy()
+            squares = sums[: len(params)]
             losses = []
             for at in range(0, whole.rows, self.batch_size):
                 batch = whole.part(slice(at, at + self.batch_size))
                 loss, gradient = batch.gradient(params)
-                squares = squares + gradient * gradient
+                if not (np.isfinite(loss) and np.isfinite(gradient).all()):
+                    raise ValueError(
+                        f"the loss of the batch from row {at} on is {loss}, or its gradient is not finite: scale X,"
+                        " give a smaller learning_rate, or change options of the loss"
+                    )
+                squares += gradient * gradient
                 params = params - self.learning_rate * gradient / np.sqrt(squares + np.finfo(np.float64).tiny)
                 losses.append(loss * batch.weight)
             self._keep(params, targets, X.dtype if first else self.coef_.dtype)
-            self._squares = squares
+            self._squares = sums
             self.n_iter_ = getattr(self, "n_iter_", np.zeros(1, int)) + 1
             self.loss_curve_ = [*getattr(self, "loss_curve_", []), sum(losses) / whole.weight]
         return self
@@ -225,6 +242,8 @@ class CrossEntropyClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         _validate.count_of("max_iter", self.max_iter)
         _validate.count_of("batch_size", self.batch_size)
         _validate.choice_of("solver", self.solver, ("lbfgs", "newton-cg"))
+        _validate.flag("fit_intercept", self.fit_intercept)
+        _validate.flag("warm_start", self.warm_start)
         _kernels.check_threads(self.n_threads)
         X, y = validate_data(
             self, X, y, reset=reset, accept_sparse="csr", dtype=_FLOATS, multi_output=True, accept_large_sparse=True
@@ -311,6 +330,7 @@ class CrossEntropyClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         self.intercept_ = params[features].astype(dtype) if self.fit_intercept else np.zeros(params.shape[1], dtype)
         self.classes_ = targets.classes
         self.multilabel_ = targets.multilabel
+        self.loss_ = targets.loss
 
     # ---- prediction ----
 
@@ -384,22 +404,15 @@ class CrossEntropyClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, accept_sparse="csr", dtype=self.coef_.dtype)
         scores = scores_of(X, self.coef_, self.intercept_, self.n_threads)
-        loss = self._loss()
-        return np.asarray(loss.transformed(scores)) if loss.is_multiclass else scores
+        return np.asarray(self.loss_.transformed(scores)) if self.loss_.is_multiclass else scores
 
     def _exclusive(self, scores: np.ndarray) -> np.ndarray:
         """Scores of exclusive classes, the softmax of which are their probabilities."""
-        if self._loss().is_multiclass:
+        if self.loss_.is_multiclass:
             return scores
         if scores.shape[1] == 1:
             return np.concatenate((np.zeros_like(scores), scores), axis=1)
         return np.asarray(log_expit(scores, n_threads=self.n_threads))
-
-    def _loss(self) -> Any:
-        loss = loss_of(self.loss)
-        if loss is None:
-            loss = SigmoidCrossEntropy() if self.multilabel_ or len(self.coef_) == 1 else SoftmaxCrossEntropy()
-        return loss
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -27,6 +27,8 @@ _MIXED, _HEAVIEST = 1024, 512
 _ROWS_FOR_MIXED, _LEAST_ROWS = 16, 4096
 # What a first fit takes: one row in so many, with so many rows for each parameter. Fewer lead away from the minimum.
 _SHARE, _ROWS_FOR_PARAMETER = 16, 20
+# Rows of so much less than the mean weight are in no sample.
+_LIGHT = 1e-3
 # Numbers that a sample has at most.
 _MOST = 1 << 24
 # Where a first fit ends, as a gradient: what the sample knows no better than that is not worth passes.
@@ -94,17 +96,24 @@ def _search(
 ) -> Minimum:
     """Stage by stage; if the start is `near` the minimum, with the curvature of each output from the beginning."""
     losses: list[float] = []
-    stage = _STAGE if _is_worth(objective, sample) else max_iter
+    worth = _is_worth(objective, sample)
+    stage = _STAGE if worth else max_iter
     while True:
+        before = losses[-1] if losses else np.inf
         curvature = sample.curvature(params)
         metric = _metric(objective, sample, curvature if near else curvature.mean(1, keepdims=True))
         most = min(stage, max_iter - len(losses))
-        found = _Search(objective, params, metric).run(solver, tol, most, report)
+        search = _Search(objective, params, metric)
+        found = search.run(solver, tol, most, report)
         params = found.params
         losses += found.losses
-        if len(found.losses) < most or len(losses) == max_iter or not found.trouble:
+        # Newton-CG takes curvature below some epsilons for none, and then its zero step for success.
+        stopped = solver == "newton-cg" and not found.trouble and search.slope > tol
+        stuck = stopped and len(found.losses) > 0 and losses[-1] < before
+        done = len(found.losses) < most or not found.trouble
+        if len(losses) == max_iter or (done and not stuck):
             return Minimum(params, losses, found.trouble)
-        near = True
+        near = near or worth
         stage *= 2
 
 
@@ -153,19 +162,24 @@ def _sample(objective: Objective) -> tuple[Objective, bool]:
     mixed = objective.shape[0] if _is_mixed(objective) else _HEAVIEST
     count = max(_LEAST_ROWS, _ROWS_FOR_MIXED * mixed)
     size = int(np.prod(objective.shape))
-    first = max(objective.rows // _SHARE, _ROWS_FOR_PARAMETER * size)
+    heavy = np.arange(objective.rows)
+    if objective.weights is not None:
+        weights = objective.weights / objective.weights.max()
+        heavy = np.flatnonzero(weights > _LIGHT * weights.mean())
+    first = max(len(heavy) // _SHARE, _ROWS_FOR_PARAMETER * size)
     pays = (
         _is_mixed(objective)
         and objective.has_hessian_product
-        and 8 * _ROWS_FOR_PARAMETER * size <= objective.rows
+        and 8 * _ROWS_FOR_PARAMETER * size <= len(heavy)
         and first * objective.shape[0] <= _MOST
     )
     if pays:
         count = first
     if count >= objective.rows:
         return objective, False
-    rows = np.random.default_rng(0).choice(objective.rows, count, replace=False)
-    return objective.part(np.sort(rows)), pays
+    if count < len(heavy):
+        heavy = heavy[np.sort(np.random.default_rng(0).choice(len(heavy), count, replace=False))]
+    return objective.part(heavy), pays
 
 
 def _is_mixed(objective: Objective) -> bool:
@@ -223,7 +237,10 @@ def _factors(sample: Objective, inputs: Any, curvature: np.ndarray) -> np.ndarra
     eye = np.eye(x.shape[1])
     factors = np.empty((curvature.shape[1], *eye.shape))
     for column, factor in zip(curvature.T, factors, strict=True):
-        moments = x.T @ (x * column[:, None])
+        with np.errstate(over="ignore", invalid="ignore"):
+            moments = x.T @ (x * column[:, None])
+        if not np.isfinite(moments).all():
+            raise ValueError("second moments of X are not finite, its elements are so large: scale X")
         # A feature that is zero in all of the sample: as if it were one there.
         unseen = np.flatnonzero(np.diag(moments) == 0)
         moments[unseen, unseen] = column.sum()
@@ -248,6 +265,7 @@ class _Search:
         self.metric = metric
         self.start = self.centre(start)
         self.slope = np.inf
+        self.begun = False
 
     def centre(self, params: np.ndarray) -> np.ndarray:
         return np.asarray(params - params.mean(1, keepdims=True)) if self.objective.centred else params
@@ -261,6 +279,12 @@ class _Search:
     def value_and_gradient(self, u: np.ndarray) -> tuple[float, np.ndarray]:
         value, gradient = self.objective.gradient(self.start + self.to_params(u))
         self.slope = float(np.abs(gradient).max(initial=0.0))
+        if not self.begun and not (np.isfinite(value) and np.isfinite(self.slope)):
+            raise ValueError(
+                f"the objective is {value} where the search starts, and its largest slope {self.slope}: scale X, or"
+                " change options of the loss"
+            )
+        self.begun = True
         return value, self.to_gradient(gradient)
 
     def hessian_product(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:

@@ -54,10 +54,17 @@ def is_matrix(y: Any) -> bool:
     return _validate.is_sparse(y) or (np.ndim(y) == 2 and y.shape[1] > 1)
 
 
-def targets_of(y: Any, loss: Any, classes: Any) -> Targets:
-    """Targets of y: labels, one for each row, or a matrix of a column for each class."""
+def targets_of(y: Any, loss: Any, classes: Any, multilabel: bool | None = None) -> Targets:
+    """Targets of y: labels, one for each row, or a matrix of a column for each class; for `multilabel` what they were
+    found to be before, if so."""
     loss = loss_of(loss)
-    return _of_matrix(y, loss, classes) if is_matrix(y) else _of_labels(y, loss, classes)
+    ignored = getattr(loss, "ignore_index", None)
+    if ignored is not None:
+        raise ValueError(
+            f"ignore_index of the loss is {ignored}: classes are found in y, whatever they are; leave rows out of X and"
+            " y, or give them a sample_weight of 0"
+        )
+    return _of_matrix(y, loss, classes, multilabel) if is_matrix(y) else _of_labels(y, loss, classes)
 
 
 def _of_labels(y: Any, loss: Any, classes: Any) -> Targets:
@@ -87,26 +94,31 @@ def _of_labels(y: Any, loss: Any, classes: Any) -> Targets:
     return Targets(one_hot, found, len(found), loss, labels, False)
 
 
-def _of_matrix(y: Any, loss: Any, classes: Any) -> Targets:
+def _of_matrix(y: Any, loss: Any, classes: Any, multilabel: bool | None) -> Targets:
     if not _validate.is_sparse(y):
         y = _validate.real_array("y", y)
     columns = y.shape[1]
+    if columns < 2:
+        raise ValueError(
+            f"y has shape {y.shape}: give a column for each of at least 2 classes, or labels ({y.shape[0]},)"
+        )
     names = np.arange(columns) if classes is None else np.asarray(classes)
     if names.shape != (columns,) or len(np.unique(names)) != columns:
         raise ValueError(f"classes has shape {names.shape}, y {y.shape}: name each column of y, all differently")
     values = y.data if _validate.is_sparse(y) else y
-    multilabel = loss is not None and not loss.is_multiclass
     if loss is None:
         multilabel = bool(np.isin(values, (0, 1)).all())
-        if multilabel:
-            loss = SigmoidCrossEntropy()
-        else:
+        if not multilabel:
             _check_sums(y)
-            loss = SigmoidCrossEntropy() if columns == 2 else SoftmaxCrossEntropy()
+        loss = SigmoidCrossEntropy() if multilabel or columns == 2 else SoftmaxCrossEntropy()
+    elif loss.is_multiclass:
+        multilabel = False
+    elif multilabel is False and columns == 2:
+        _check_sums(y)
+    else:
+        multilabel = True
     if multilabel:
         return Targets(y, names, columns, loss, None, True)
-    if columns < 2:
-        raise ValueError(f"y has shape {y.shape}: a distribution needs a column for each of at least 2 classes")
     if loss.is_multiclass:
         return Targets(y, names, columns, loss, None, False)
     second = y[:, [1]].toarray() if _validate.is_sparse(y) else y[:, 1:]
