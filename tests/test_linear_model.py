@@ -211,6 +211,15 @@ def test_wide_inputs_and_features_that_are_never_seen() -> None:
         assert not ours.coef_[:, 700:].any()
 
 
+@pytest.mark.parametrize("classes", [2, 4])
+def test_features_far_from_zero(classes: int) -> None:
+    """Where they stand is the intercepts' affair: years are features as they are."""
+    X, y = problem(classes=classes)
+    near = CrossEntropyClassifier(tol=1e-6, max_iter=1000).fit(X, y)
+    far = CrossEntropyClassifier(tol=1e-4, max_iter=60).fit(X + 1e5, y)
+    assert far.loss_curve_[-1] <= near.loss_curve_[-1] * (1 + 1e-9)
+
+
 @pytest.mark.parametrize("alpha", [0.0, 1e-6])
 def test_separable_classes_and_columns_twice(alpha: float) -> None:
     X, y = load_iris(return_X_y=True)

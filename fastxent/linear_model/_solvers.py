@@ -40,6 +40,8 @@ _STAGE, _WORTH = 25, 40
 _FLOOR = 1e-2
 # What keeps factors of singular second moments from being infinite, relative to the diagonal.
 _RIDGE = 1e-6
+# Centred second moments that are nothing but rounding, relative to those about zero.
+_ROUNDING = 1e-24
 
 
 class Minimum(NamedTuple):
@@ -230,24 +232,30 @@ def _factors(sample: Objective, inputs: Any, curvature: np.ndarray) -> np.ndarra
     """The inverse factors of second moments that are weighted by a column of the curvature: one, or of each output its
     own (K, m, m)."""
     x = np.asarray(inputs if isinstance(inputs, np.ndarray) else inputs.toarray(), np.float64)
-    penalty = np.full(x.shape[1], sample.alpha)
-    if sample.intercept:
-        x = np.append(x, np.ones((len(x), 1)), 1)
-        penalty = np.append(penalty, 0.0)
-    eye = np.eye(x.shape[1])
-    factors = np.empty((curvature.shape[1], *eye.shape))
+    d = x.shape[1]
+    eye = np.eye(d)
+    factors = np.zeros((curvature.shape[1], d + sample.intercept, d + sample.intercept))
     for column, factor in zip(curvature.T, factors, strict=True):
+        whole = column.sum()
+        mean = column @ x / whole if sample.intercept else np.zeros(d)
         with np.errstate(over="ignore", invalid="ignore"):
-            moments = x.T @ (x * column[:, None])
+            seen = column @ (x * x)
+            centred = x - mean
+            moments = centred.T @ (centred * column[:, None])
         if not np.isfinite(moments).all():
             raise ValueError("second moments of X are not finite, its elements are so large: scale X")
-        # A feature that is zero in all of the sample: as if it were one there.
-        unseen = np.flatnonzero(np.diag(moments) == 0)
-        moments[unseen, unseen] = column.sum()
-        moments += np.diag(penalty)
+        # A feature that is the same in all of the sample; if it is zero, as if it were one there.
+        same = np.flatnonzero(np.diag(moments) <= _ROUNDING * seen)
+        moments[same] = moments[:, same] = 0
+        moments[same, same] = np.where(seen[same] > 0, seen[same], whole)
+        moments += sample.alpha * eye
         scale = np.sqrt(np.diag(moments))
         root = np.linalg.cholesky(moments / scale / scale[:, None] + _RIDGE * eye)
-        factor[...] = solve_triangular(root, eye / scale, lower=True).T
+        factor[:d, :d] = solve_triangular(root, eye / scale, lower=True).T
+        if sample.intercept:
+            # Where features are mixed, the scores at their mean are to stay the same: that is the intercept's affair.
+            factor[d, :d] = -mean @ factor[:d, :d]
+            factor[d, d] = 1 / np.sqrt(whole)
     return factors[0] if len(factors) == 1 else factors
 
 
