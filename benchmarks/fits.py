@@ -8,6 +8,7 @@ in which everyone has a turn.
 from __future__ import annotations
 
 import argparse
+import os
 import time
 import warnings
 from collections.abc import Callable
@@ -31,10 +32,10 @@ Problem = tuple[Any, np.ndarray]
 
 
 def dense(rows: int, features: int, classes: int, dtype: str) -> Problem:
-    """Of scikit-learn's generator, a third of the features or more informative."""
+    """Of scikit-learn's generator, three fifths of the features informative."""
     from sklearn.datasets import make_classification
 
-    informative = max(features * 3 // 5, 2)
+    informative = features * 3 // 5
     X, y = make_classification(
         rows, features, n_informative=informative, n_classes=classes, n_clusters_per_class=1, random_state=0
     )
@@ -139,7 +140,8 @@ def main() -> None:
         "the goal is bold.",
         "",
         f"* {about['cpu']}, {about['cpus']} CPUs; {about['system']}; Python {about['python']}, {versions}",
-        f"* {datetime.now().astimezone().isoformat(timespec='seconds')}; all threads, {arguments.rounds} rounds",
+        f"* {datetime.now().astimezone().isoformat(timespec='seconds')}; all threads; rounds: {arguments.rounds};"
+        f" load average {os.getloadavg()[0]:.2f} before",
         "",
         f"| problem | {' | '.join(f'{library}, {solver}' for library, solver in ENTRIES)} | faster | goal |",
         "|---" + "|---:" * (len(ENTRIES) + 2) + "|",

@@ -47,7 +47,7 @@ cdef enum:
     PARTS = 64
     PART_BYTES = 3 << 20       # for the parts of a result
     # Multiplications up to which OpenBLAS packs nothing on processors with AVX-512; long sums of a small result are
-    # made of pieces for which that holds, in about half the time. On others it makes no difference.
+    # made of pieces for which that holds, in about half the time. Other processors were not timed well enough.
     UNPACKED = 1000000
     LEAST_PIECE = 128
     # Multiplications that take as long as an element of a loss, see threads_for.

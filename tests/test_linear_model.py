@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import pickle
 import signal
 import threading
@@ -14,6 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse as sp
+
+if not importlib.util.find_spec("sklearn"):
+    pytest.skip("needs scikit-learn", allow_module_level=True)
+
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
@@ -44,6 +49,18 @@ FORMS = [
 @parametrize_with_checks(FORMS)
 def test_scikit_learn(estimator: Any, check: Any) -> None:
     check(estimator)
+
+
+def test_scikit_learn_is_asked_for() -> None:
+    code = """
+        import sys
+        sys.modules["sklearn"] = None
+        try:
+            import fastxent.linear_model
+        except ImportError as error:
+            print(error)
+    """
+    assert output(code) == 'fastxent.linear_model needs scikit-learn: pip install "fastxent[sklearn]"'
 
 
 def test_array_api_input() -> None:

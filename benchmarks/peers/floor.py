@@ -2,7 +2,7 @@
 
 Where a gradient is written, the floor is ``np.multiply(x, c, out=g)``; where rows are only reduced,
 it is ``np.max(x)``. Each thread has one contiguous part. Of linear and sampled losses it is that of arithmetic, the
-three matrix products of scores and gradients, by NumPy's BLAS.
+three matrix products of scores and gradients, by NumPy's BLAS, into arrays whose pages exist.
 """
 
 from __future__ import annotations
@@ -31,9 +31,12 @@ def prepare(case: Case, inputs: Inputs, threads: int) -> list[Implementation]:
         if inputs.layer.sampled is not None:
             w = w[inputs.layer.sampled[0]]
 
-        def products() -> tuple[np.ndarray, np.ndarray]:
-            scores = x @ w.T
-            return scores @ w, scores.T @ x
+        scores, of_inputs, of_weight = np.zeros((len(x), len(w)), x.dtype), np.zeros_like(x), np.zeros_like(w)
+
+        def products() -> np.ndarray:
+            np.matmul(x, w.T, out=scores)
+            np.matmul(scores, w, out=of_inputs)
+            return np.matmul(scores.T, x, out=of_weight)
 
         return [Implementation(PRODUCTS, "floor", products, role="yardstick")]
     flat = inputs.logits.reshape(-1)

@@ -1,9 +1,9 @@
 """Linear classifiers as scikit-learn has them, fitted by the losses of this package."""
 
-try:
-    import sklearn  # noqa: F401
-except ImportError as error:
-    raise ImportError('fastxent.linear_model needs scikit-learn: pip install "fastxent[sklearn]"') from error
+import importlib.util
+
+if not importlib.util.find_spec("sklearn"):
+    raise ImportError('fastxent.linear_model needs scikit-learn: pip install "fastxent[sklearn]"')
 
 from fastxent.linear_model._cross_entropy import CrossEntropyClassifier
 from fastxent.linear_model._sampled_softmax import SampledSoftmaxClassifier, TopK

@@ -82,7 +82,9 @@ class Objective:
         single = self._as_inputs(params)
         out = np.empty_like(single)
         value = self._scale * self._pass.gradient(*self._layer_of(single), self._layer_of(out))
-        return value + self.alpha / 2 * float(np.vdot(*2 * [params[: self.features]])), self._finish(out, params)
+        # Not by the BLAS, whose threads would stay on our processors.
+        value += self.alpha / 2 * float(np.square(params[: self.features]).sum())
+        return value, self._finish(out, params)
 
     def hessian_product(self, params: np.ndarray, vector: np.ndarray) -> np.ndarray:
         """The product of the Hessian and a vector of the shape of the parameters."""
@@ -96,10 +98,9 @@ class Objective:
         """The second derivatives of the rows' losses by their own scores, (n, K), without signs."""
         weight, bias = self._layer_of(self._as_inputs(params))
         scores = scores_of(self.inputs, weight, bias, self.n_threads)
-        targets = self.targets
         if self.shape[1] == 1:
             scores = scores[:, 0]
-        hessian = self.loss.gradient_hessian(targets, scores, n_threads=self.n_threads)[1]
+        hessian = self.loss.gradient_hessian(self.targets, scores, n_threads=self.n_threads)[1]
         return np.asarray(np.abs(hessian.astype(np.float64)).reshape(-1, self.shape[1]))
 
     def _as_inputs(self, params: np.ndarray) -> np.ndarray:
