@@ -3,7 +3,7 @@
 Every tile is one call of `gemm` on one of our own threads, with the BLAS held to a single thread (see `linear.py`): its
 threads and ours would wait for each other's processors. How a result is cut into tiles depends on its shape alone, so
 that the number of threads does not show in the bits. A result too small to be cut is made of parts of the inner
-dimension instead, each on its own, added up in order; so every factor is read once.
+dimension instead, each on its own and added up in turn; so every factor is read once.
 """
 from cython.parallel cimport prange
 from cpython.pycapsule cimport PyCapsule_GetName, PyCapsule_GetPointer
@@ -19,6 +19,14 @@ from scipy.linalg import cython_blas
 from fastxent._kernels cimport Team, end_team, next_item, real, start_team, threads_for
 
 cnp.import_array()
+
+cdef extern from "turns.h" nogil:
+    ctypedef struct fx_turns:
+        pass
+    void fx_begin_turns(fx_turns *turns, Py_ssize_t items)
+    Py_ssize_t fx_take_turn(fx_turns *turns)
+    void fx_await_turn(fx_turns *turns, Py_ssize_t item)
+    void fx_end_turn(fx_turns *turns, Py_ssize_t item)
 
 ctypedef void (*Sgemm)(char *, char *, int *, int *, int *, float *, float *, int *, float *, int *, float *, float *,
                        int *) noexcept nogil
@@ -43,9 +51,9 @@ cdef enum:
     TILE = 512                 # rows and columns of a tile at most: packed, it stays in the second-level cache
     LEAST_TILE = 128           # below, packing shows
     TILES = 6                  # that a large result should have, for as many threads
-    PART = 2048                # of the inner dimension at least
+    PART = 1536                # of the inner dimension at least
     PARTS = 64
-    PART_BYTES = 3 << 20       # for the parts of a result
+    PART_BYTES = 2 << 20       # of a result that is made of parts, at most
     # Multiplications up to which OpenBLAS packs nothing on processors with AVX-512; long sums of a small result are
     # made of pieces for which that holds, in about half the time. Other processors were not timed well enough.
     UNPACKED = 1000000
@@ -107,7 +115,8 @@ cdef struct Product:
     Py_ssize_t piece           # of a part, for one call of the BLAS
     bint accumulate
     const char *bias
-    char *partial
+    double *sums               # of the parts, (rows, columns)
+    char *partial              # a tile for each thread
 
 
 cdef inline void gemm(char *a_form, char *b_form, int m, int n, int k, real *a, int lda, real *b, int ldb, real beta,
@@ -119,7 +128,7 @@ cdef inline void gemm(char *a_form, char *b_form, int m, int n, int k, real *a, 
         dgemm(a_form, b_form, &m, &n, &k, &one, a, &lda, b, &ldb, &beta, c, &ldc)
 
 
-cdef void multiply_tile(const Product *p, Py_ssize_t which, real *like) noexcept nogil:
+cdef void multiply_tile(const Product *p, Py_ssize_t which, fx_turns *turns, int thread, real *like) noexcept nogil:
     cdef Py_ssize_t part = which % p.parts, tile = which // p.parts
     cdef Py_ssize_t row = tile // p.across * p.tile_rows, column = tile % p.across * p.tile_columns, i
     cdef Py_ssize_t first = part * p.part, end = min(first + p.part, p.inner)
@@ -127,15 +136,16 @@ cdef void multiply_tile(const Product *p, Py_ssize_t which, real *like) noexcept
     cdef real *a = <real *>p.a.data + row * p.a.row_stride
     cdef real *b = <real *>p.b.data + column * p.b.column_stride
     cdef real *out = <real *>p.out.data + row * p.out.row_stride + column
+    cdef const real *bias = <const real *>p.bias + column if p.bias != NULL else NULL
     cdef int ld = p.out.ld
     cdef real beta = p.accumulate
     if p.parts > 1:
-        out = <real *>p.partial + (part * p.rows + row) * p.columns + column
-        ld = <int>p.columns
+        out = <real *>p.partial + thread * p.tile_rows * p.tile_columns
+        ld = <int>columns
         beta = 0
-    elif p.bias != NULL:
+    elif bias != NULL:
         for i in range(rows):
-            memcpy(out + i * ld, <const real *>p.bias + column, columns * sizeof(real))
+            memcpy(out + i * ld, bias, columns * sizeof(real))
         beta = 1
     # The BLAS counts by columns: what it is given is the transposed product, the right factor first.
     while True:
@@ -146,30 +156,44 @@ cdef void multiply_tile(const Product *p, Py_ssize_t which, real *like) noexcept
         if first >= end:
             break
         beta = 1
+    if p.parts > 1:
+        fx_await_turn(turns, which)
+        for i in range(rows):
+            add_part(p, part, columns, out + i * ld, bias, p.sums + (row + i) * p.columns + column,
+                     <real *>p.out.data + (row + i) * p.out.row_stride + column)
+        fx_end_turn(turns, which)
 
 
-cdef void multiply_tiles(const Product *p, Team *team, int thread, real *like) noexcept nogil:
-    cdef Py_ssize_t which = next_item(team, thread)
-    while which >= 0:
-        multiply_tile(p, which, like)
-        which = next_item(team, thread)
-
-
-cdef void add_parts(const Product *p, double *sums, real *like) noexcept nogil:
-    """Row by row, with room for one."""
-    cdef Py_ssize_t i, j, part
-    cdef const real *terms
-    cdef real *out
-    for i in range(p.rows):
-        out = <real *>p.out.data + i * p.out.row_stride
-        for j in range(p.columns):
-            sums[j] = (<const real *>p.bias)[j] if p.bias != NULL else (out[j] if p.accumulate else 0)
-        for part in range(p.parts):
-            terms = <const real *>p.partial + (part * p.rows + i) * p.columns
-            for j in range(p.columns):
-                sums[j] += terms[j]
-        for j in range(p.columns):
+cdef void add_part(const Product *p, Py_ssize_t part, Py_ssize_t columns, const real *terms, const real *bias,
+                   double *sums, real *out) noexcept nogil:
+    """Of a row; the first adds to what there was, the last is followed by the result."""
+    cdef Py_ssize_t j
+    if part > 0:
+        for j in range(columns):
+            sums[j] += terms[j]
+    elif bias != NULL:
+        for j in range(columns):
+            sums[j] = <double>bias[j] + terms[j]
+    elif p.accumulate:
+        for j in range(columns):
+            sums[j] = <double>out[j] + terms[j]
+    else:
+        for j in range(columns):
+            sums[j] = terms[j]
+    if part == p.parts - 1:
+        for j in range(columns):
             out[j] = <real>sums[j]
+
+
+cdef inline Py_ssize_t next_tile(const Product *p, Team *team, fx_turns *turns, int thread) noexcept nogil:
+    return fx_take_turn(turns) if p.parts > 1 else next_item(team, thread)
+
+
+cdef void multiply_tiles(const Product *p, Team *team, fx_turns *turns, int thread, real *like) noexcept nogil:
+    cdef Py_ssize_t which = next_tile(p, team, turns, thread)
+    while which >= 0:
+        multiply_tile(p, which, turns, thread, like)
+        which = next_tile(p, team, turns, thread)
 
 
 cdef inline Py_ssize_t tiles_of(const Product *p) noexcept nogil:
@@ -179,15 +203,16 @@ cdef inline Py_ssize_t tiles_of(const Product *p) noexcept nogil:
 
 cdef int run(Product *p, n_threads, real *like) except -1:
     cdef Team team
+    cdef fx_turns turns
     cdef Py_ssize_t items, work = p.rows * p.columns * max(1, p.inner) // PER_ELEMENT
-    cdef Py_ssize_t size = p.rows * p.columns * <Py_ssize_t>sizeof(real), sums = 0, longest, pieces
+    cdef Py_ssize_t sums = 0, tiles = 1, longest, pieces
     cdef int threads, thread
     cdef void *memory
     p.tile_rows = min(p.rows, TILE)
     p.tile_columns = min(p.columns, TILE)
     p.parts = 1
-    if tiles_of(p) < TILES:
-        p.parts = max(1, min(p.inner // PART, PARTS, PART_BYTES // size))
+    if tiles_of(p) < TILES and p.rows * p.columns * <Py_ssize_t>sizeof(real) <= PART_BYTES:
+        p.parts = max(1, min(p.inner // PART, PARTS))
     p.part = (p.inner + p.parts - 1) // p.parts
     while tiles_of(p) * p.parts < TILES and max(p.tile_rows, p.tile_columns) >= 2 * LEAST_TILE:
         if p.tile_columns > p.tile_rows:
@@ -203,19 +228,20 @@ cdef int run(Product *p, n_threads, real *like) except -1:
     p.across = (p.columns + p.tile_columns - 1) // p.tile_columns
     threads = min(threads_for(n_threads, work), items)
     if p.parts > 1:
-        sums = p.columns * <Py_ssize_t>sizeof(double)
-    memory = malloc(sums + (size * p.parts if p.parts > 1 else 1))
+        sums = p.rows * p.columns * <Py_ssize_t>sizeof(double)
+        tiles = threads * p.tile_rows * p.tile_columns * <Py_ssize_t>sizeof(real)
+    memory = malloc(sums + tiles)
+    p.sums = <double *>memory
     p.partial = <char *>memory + sums
     start_team(&team, threads, items, work, memory)
+    fx_begin_turns(&turns, items)
     with nogil:
         if threads == 1:
-            multiply_tiles(p, &team, 0, like)
+            multiply_tiles(p, &team, &turns, 0, like)
         else:
             for thread in prange(threads, num_threads=threads, schedule="static", chunksize=1):
-                multiply_tiles(p, &team, thread, like)
+                multiply_tiles(p, &team, &turns, thread, like)
         end_team(&team)
-        if p.parts > 1:
-            add_parts(p, <double *>memory, like)
         free(memory)
     return 0
 

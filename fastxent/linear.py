@@ -19,11 +19,11 @@ from fastxent._typing import LinearAsked, LinearOptions, Reduced
 from fastxent._words import Words
 from fastxent.softmax import _alpha_of, _transform
 
-# Bytes of scores that stay in the caches, for few classes. For many, rows with which matrix products keep their speed:
-# with 256 OpenBLAS takes 3 % less time, but of 32,000 classes these are 33 MB. What scores may take at most.
+# Bytes of scores that stay in the caches, for few classes. For more, rows with which matrix products keep their speed,
+# in so many bytes; for many, still as many rows as leave them nine tenths of it, and what these may take at most.
 _CACHED = 2 << 20
-_LEAST_ROWS = 208
-_MOST = 128 << 20
+_ENOUGH_ROWS, _ENOUGH = 256, 29_500_000
+_LEAST_ROWS, _MOST = 208, 128 << 20
 # Multiplications up to which every product is one that the BLAS does on one thread by itself.
 _SMALL = 1 << 18
 
@@ -748,7 +748,7 @@ class _Sigmoid(_Rows):
 
 def _block_rows(classes: int, itemsize: int) -> int:
     row = max(1, classes * itemsize)
-    return max(1, _CACHED // row, min(_LEAST_ROWS, _MOST // row))
+    return max(1, _CACHED // row, min(_ENOUGH_ROWS, _ENOUGH // row), min(_LEAST_ROWS, _MOST // row))
 
 
 def _spans(rows: int, block: int) -> list[tuple[int, int]]:
