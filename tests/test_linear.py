@@ -478,6 +478,24 @@ def test_threads_do_not_show(n: int, d: int, classes: int, sparse: bool) -> None
         assert all(same_bits(a, b) for a, b in zip(product, products[0], strict=True))
 
 
+@pytest.mark.parametrize("add", ["nothing", "what was there", "bias"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rows, columns", [(3, 5), (200, 700)])
+def test_products_in_parts(rows: int, columns: int, dtype: type, add: str) -> None:
+    """Of an inner dimension long enough to be cut; integers, of which sums are exact."""
+    rng = np.random.default_rng(3)
+    a, b = (rng.integers(-9, 10, shape).astype(dtype) for shape in ((rows, 20_000), (20_000, columns)))
+    start = rng.integers(-9, 10, (rows, columns)).astype(dtype)
+    bias = start[0].copy() if add == "bias" else None
+    added = {"nothing": 0, "what was there": start, "bias": bias}[add]
+    expected = a.astype(float) @ b.astype(float) + np.asarray(added)
+    for threads in (1, 2, 7):
+        out = start.copy()
+        with serial_blas:
+            _linear.product(a, b, out, add == "what was there", bias, threads)
+        assert np.array_equal(out, expected)
+
+
 @pytest.mark.parametrize("rows", [1, 13, 100])
 def test_blocks_of_any_size_agree(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs, weight, bias = make(n=400, d=30, classes=20)
