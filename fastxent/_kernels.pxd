@@ -112,6 +112,13 @@ cdef extern from "kernels.h" nogil:
         double low
         double high
 
+    ctypedef struct fx_entries:
+        const void *indices
+        int wide
+        Py_ssize_t count
+        Py_ssize_t first
+        Py_ssize_t last
+
     ctypedef struct fx_f32_kernels:
         void (*rows_expsum)(const float *, const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, float *, Py_ssize_t,
                             const fx_rows *) noexcept nogil
@@ -156,6 +163,8 @@ cdef extern from "kernels.h" nogil:
                               fx_surprisal *) noexcept nogil
         void (*row_slope)(const float *, const float *, Py_ssize_t, const fx_slope *, float *,
                           float *) noexcept nogil
+        void (*row_gather)(const fx_entries *, const float *, const float *, Py_ssize_t, float *) noexcept nogil
+        void (*row_scatter)(const fx_entries *, const float *, const float *, Py_ssize_t, float *) noexcept nogil
         void (*from_f16)(const uint16_t *, float *, Py_ssize_t) noexcept nogil
         void (*to_f16)(const float *, uint16_t *, Py_ssize_t) noexcept nogil
         void (*from_bf16)(const uint16_t *, float *, Py_ssize_t) noexcept nogil
@@ -205,6 +214,8 @@ cdef extern from "kernels.h" nogil:
                               fx_surprisal *) noexcept nogil
         void (*row_slope)(const double *, const double *, Py_ssize_t, const fx_slope *, double *,
                           double *) noexcept nogil
+        void (*row_gather)(const fx_entries *, const double *, const double *, Py_ssize_t, double *) noexcept nogil
+        void (*row_scatter)(const fx_entries *, const double *, const double *, Py_ssize_t, double *) noexcept nogil
         int (*any_beyond)(const int64_t *, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*log)(const double *, double *, double *, Py_ssize_t) noexcept nogil
         void (*exp)(const double *, double *, Py_ssize_t) noexcept nogil
@@ -509,3 +520,19 @@ cdef inline void row_slope(Table k, const real *p, const real *y, Py_ssize_t n, 
         k.f32.row_slope(p, y, n, of, grad, hess)
     else:
         k.f64.row_slope(p, y, n, of, grad, hess)
+
+
+cdef inline void row_gather(Table k, const fx_entries *of, const real *values, const real *dense, Py_ssize_t n,
+                            real *out) noexcept nogil:
+    if real is float:
+        k.f32.row_gather(of, values, dense, n, out)
+    else:
+        k.f64.row_gather(of, values, dense, n, out)
+
+
+cdef inline void row_scatter(Table k, const fx_entries *of, const real *values, const real *x, Py_ssize_t n,
+                             real *dense) noexcept nogil:
+    if real is float:
+        k.f32.row_scatter(of, values, x, n, dense)
+    else:
+        k.f64.row_scatter(of, values, x, n, dense)

@@ -9,6 +9,7 @@ def csr_product(
     csr: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
     weight: np.ndarray,
     out: np.ndarray,
+    accumulate: bool,
     bias: np.ndarray | None,
     n_threads: int | None,
 ) -> None: ...

@@ -8,7 +8,7 @@ dimension instead, each on its own and added up in turn; so every factor is read
 from cython.parallel cimport prange
 from cpython.pycapsule cimport PyCapsule_GetName, PyCapsule_GetPointer
 from libc.limits cimport INT_MAX
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
@@ -16,7 +16,8 @@ cimport numpy as cnp
 
 from scipy.linalg import cython_blas
 
-from fastxent._kernels cimport Team, end_team, next_item, real, start_team, threads_for
+from fastxent._kernels cimport (Table, Team, active, end_team, fx_entries, next_item, real, row_gather, row_scatter,
+                                start_team, threads_for)
 
 cnp.import_array()
 
@@ -32,10 +33,6 @@ ctypedef void (*Sgemm)(char *, char *, int *, int *, int *, float *, float *, in
                        int *) noexcept nogil
 ctypedef void (*Dgemm)(char *, char *, int *, int *, int *, double *, double *, int *, double *, int *, double *,
                        double *, int *) noexcept nogil
-
-ctypedef fused index:
-    int32_t
-    int64_t
 
 
 cdef void *blas_function(str name) except NULL:
@@ -60,6 +57,7 @@ cdef enum:
     LEAST_PIECE = 128
     # Multiplications that take as long as an element of a loss, see threads_for.
     PER_ELEMENT = 16
+    ROWS = 8                   # of CSR, an item for a thread
 
 
 # ---- dense ------------------------------------------------------------------------------------------------
@@ -315,128 +313,81 @@ def add_columns(cnp.ndarray x, cnp.ndarray out, n_threads):
 
 # ---- CSR --------------------------------------------------------------------------------------------------
 
-cdef extern from *:
-    void __builtin_prefetch(const void *address) nogil
-
-cdef enum:
-    WIDE = 16                  # columns that are added up in registers
-    NARROW = 4
-    AHEAD = 12                 # entries that are asked for before they are needed
-
 # The rows of a CSR matrix that are taken, from `start` to `stop` among its entries.
 cdef struct Csr:
     const int64_t *start
     const int64_t *stop
     const char *indices
+    bint wide                  # indices are int64, not int32
     const char *values
     Py_ssize_t rows
-    Py_ssize_t columns         # of the weights' transpose, one for each class
+    Py_ssize_t columns         # of the dense factor, one for each class
     Py_ssize_t features
 
 
-cdef inline void fetch(const Csr *m, Py_ssize_t entry, const real *rows, index *like) noexcept nogil:
-    """Ask for what an entry further on will need."""
-    cdef Py_ssize_t size = m.columns * <Py_ssize_t>sizeof(real), at
-    cdef const char *row = <const char *>(rows + (<const index *>m.indices)[entry] * m.columns)
-    for at in range(0, size, 64):
-        __builtin_prefetch(row + at)
+cdef inline fx_entries entries_of(const Csr *m, Py_ssize_t row) noexcept nogil:
+    cdef fx_entries of
+    of.wide = m.wide
+    of.indices = m.indices + m.start[row] * (8 if m.wide else 4)
+    of.count = m.stop[row] - m.start[row]
+    of.first, of.last = 0, m.features
+    return of
 
 
-cdef void gather_row(const Csr *m, Py_ssize_t row, const real *weight, const real *bias, real *out,
-                     index *like) noexcept nogil:
-    """Sums of so many columns at a time as stay in registers."""
-    cdef Py_ssize_t n = m.columns, start = m.start[row], stop = m.stop[row], entry, column = 0, j
-    cdef const index *indices = <const index *>m.indices
-    cdef const real *values = <const real *>m.values
-    cdef const real *w
-    cdef real[WIDE] wide
-    cdef real[NARROW] narrow
-    cdef real value
-    for j in range(n):
-        out[j] = bias[j] if bias != NULL else 0
-    for entry in range(start, min(stop, start + AHEAD)):
-        fetch(m, entry, weight, like)
-    while column + WIDE <= n:
-        for j in range(WIDE):
-            wide[j] = out[column + j]
-        for entry in range(start, stop):
-            if column == 0 and entry + AHEAD < stop:
-                fetch(m, entry + AHEAD, weight, like)
-            w = weight + indices[entry] * n + column
-            value = values[entry]
-            for j in range(WIDE):
-                wide[j] += value * w[j]
-        for j in range(WIDE):
-            out[column + j] = wide[j]
-        column += WIDE
-    while column + NARROW <= n:
-        for j in range(NARROW):
-            narrow[j] = out[column + j]
-        for entry in range(start, stop):
-            w = weight + indices[entry] * n + column
-            value = values[entry]
-            for j in range(NARROW):
-                narrow[j] += value * w[j]
-        for j in range(NARROW):
-            out[column + j] = narrow[j]
-        column += NARROW
-    if column < n:
-        for entry in range(start, stop):
-            w = weight + indices[entry] * n
-            value = values[entry]
-            for j in range(column, n):
-                out[j] += value * w[j]
+cdef void gather_rows(Table k, const Csr *m, Team *team, int thread, const real *weight, bint accumulate,
+                      const real *bias, real *out) noexcept nogil:
+    cdef Py_ssize_t row, item = next_item(team, thread)
+    cdef fx_entries of
+    cdef real *scores
+    while item >= 0:
+        for row in range(item * ROWS, min((item + 1) * ROWS, m.rows)):
+            scores = out + row * m.columns
+            if bias != NULL:
+                memcpy(scores, bias, m.columns * sizeof(real))
+            elif not accumulate:
+                memset(scores, 0, m.columns * sizeof(real))
+            of = entries_of(m, row)
+            if of.count > 0:
+                row_gather(k, &of, <const real *>m.values + m.start[row], weight, m.columns, scores)
+        item = next_item(team, thread)
 
 
-cdef int gather(const Csr *m, const real *weight, const real *bias, real *out, int threads, index *like) except -1:
-    cdef Py_ssize_t row
+cdef int gather(const Csr *m, const real *weight, bint accumulate, const real *bias, real *out, n_threads) except -1:
+    cdef Team team
+    cdef Table k = active
+    cdef Py_ssize_t work = work_of(m), items = (m.rows + ROWS - 1) // ROWS
+    cdef int thread, threads = min(threads_for(n_threads, work), max(1, items))
+    cdef void *memory = malloc(1)
+    start_team(&team, threads, items, work, memory)
     with nogil:
-        for row in prange(m.rows, num_threads=threads, schedule="static"):
-            gather_row(m, row, weight, bias, out + row * m.columns, like)
+        if threads == 1:
+            gather_rows(k, m, &team, 0, weight, accumulate, bias, out)
+        else:
+            for thread in prange(threads, num_threads=threads, schedule="static", chunksize=1):
+                gather_rows(k, m, &team, thread, weight, accumulate, bias, out)
+        end_team(&team)
+        free(memory)
     return 0
 
 
-cdef void scatter_rows(const Csr *m, Py_ssize_t first, Py_ssize_t last, const real *grad, real *out,
-                       index *like) noexcept nogil:
+cdef void scatter_rows(Table k, const Csr *m, Py_ssize_t first, Py_ssize_t last, const real *grad,
+                       real *out) noexcept nogil:
     """Adds to the features from `first` to `last`."""
-    cdef Py_ssize_t n = m.columns, row, entry, start, stop, ahead, column, j
-    cdef const index *indices = <const index *>m.indices
-    cdef const real *g
-    cdef real *o
-    cdef real[NARROW] terms
-    cdef real value
+    cdef Py_ssize_t row
+    cdef fx_entries of
     for row in range(m.rows):
-        g = grad + row * n
-        start, stop = m.start[row], m.stop[row]
-        for entry in range(start, stop):
-            ahead = entry + AHEAD
-            if ahead < stop and first <= indices[ahead] < last:
-                fetch(m, ahead, <const real *>out, like)
-            if first <= indices[entry] < last:
-                value = (<const real *>m.values)[entry]
-                o = out + indices[entry] * n
-                column = 0
-                while column + NARROW <= n:
-                    # In two steps, or the compiler must expect that one row is the other.
-                    for j in range(NARROW):
-                        terms[j] = value * g[column + j]
-                    for j in range(NARROW):
-                        o[column + j] += terms[j]
-                    column += NARROW
-                for j in range(column, n):
-                    o[j] += value * g[j]
+        of = entries_of(m, row)
+        of.first, of.last = first, last
+        row_scatter(k, &of, <const real *>m.values + m.start[row], grad + row * m.columns, m.columns, out)
 
 
-cdef int scatter(const Csr *m, const real *grad, real *out, const int64_t *before, int threads, index *like) except -1:
-    """Every thread looks for its own features, so that each is added to in the order of the rows: as many as hold its
-    share of the entries, or most would fall to those that have the frequent ones."""
-    cdef Py_ssize_t first, last
-    cdef int thread
+cdef int scatter(const Csr *m, const real *grad, real *out, const int64_t *before, n_threads) except -1:
+    cdef Table k = active
+    cdef int thread, threads = threads_for(n_threads, work_of(m))
     with nogil:
         for thread in prange(threads, num_threads=threads, schedule="static", chunksize=1):
-            first = share_of(before, m.features, thread, threads)
-            last = share_of(before, m.features, thread + 1, threads)
-            scatter_rows(m, first, last, grad, out, like)
+            scatter_rows(k, m, share_of(before, m.features, thread, threads),
+                         share_of(before, m.features, thread + 1, threads), grad, out)
     return 0
 
 
@@ -455,57 +406,45 @@ cdef inline Py_ssize_t share_of(const int64_t *before, Py_ssize_t features, int 
     return low
 
 
-cdef int threads_of(Csr *m, tuple csr, n_threads) except -1:
+cdef inline Py_ssize_t work_of(const Csr *m) noexcept nogil:
+    return (m.stop[m.rows - 1] - m.start[0]) * m.columns if m.rows > 0 else 0
+
+
+cdef Csr describe_rows(tuple csr, cnp.ndarray dense) except *:
+    cdef Csr m
     cdef cnp.ndarray start = csr[0], stop = csr[1], indices = csr[2], values = csr[3]
     m.start = <const int64_t *>cnp.PyArray_DATA(start)
     m.stop = <const int64_t *>cnp.PyArray_DATA(stop)
     m.indices = <const char *>cnp.PyArray_DATA(indices)
+    m.wide = cnp.PyArray_ITEMSIZE(indices) == 8
     m.values = <const char *>cnp.PyArray_DATA(values)
     m.rows = cnp.PyArray_DIM(start, 0)
-    if m.rows == 0:
-        return 1
-    return threads_for(n_threads, (m.stop[m.rows - 1] - m.start[0]) * m.columns)
+    m.features = cnp.PyArray_DIM(dense, 0)
+    m.columns = cnp.PyArray_DIM(dense, 1)
+    return m
 
 
-def csr_product(tuple csr, cnp.ndarray weight, cnp.ndarray out, cnp.ndarray bias, n_threads):
-    """`out` = rows @ weight + bias, contiguous arrays of one dtype; rows are (starts, stops, indices, values) of CSR,
-    the first two int64, indices int32 or int64."""
-    cdef Csr m
-    cdef int threads
+def csr_product(tuple csr, cnp.ndarray weight, cnp.ndarray out, bint accumulate, cnp.ndarray bias, n_threads):
+    """`out` = rows @ weight, plus what was there if `accumulate`, or plus the `bias`: contiguous arrays of one dtype.
+    Rows are (starts, stops, indices, values) of CSR, the first two int64, indices int32 or int64."""
+    cdef Csr m = describe_rows(csr, weight)
     cdef void *added = cnp.PyArray_DATA(bias) if bias is not None else NULL
     cdef void *w = cnp.PyArray_DATA(weight)
     cdef void *z = cnp.PyArray_DATA(out)
-    m.features = cnp.PyArray_DIM(weight, 0)
-    m.columns = cnp.PyArray_DIM(weight, 1)
-    threads = threads_of(&m, csr, n_threads)
     if cnp.PyArray_ITEMSIZE(out) == 4:
-        if csr[2].itemsize == 4:
-            gather(&m, <const float *>w, <const float *>added, <float *>z, threads, <int32_t *>NULL)
-        else:
-            gather(&m, <const float *>w, <const float *>added, <float *>z, threads, <int64_t *>NULL)
-    elif csr[2].itemsize == 4:
-        gather(&m, <const double *>w, <const double *>added, <double *>z, threads, <int32_t *>NULL)
+        gather(&m, <const float *>w, accumulate, <const float *>added, <float *>z, n_threads)
     else:
-        gather(&m, <const double *>w, <const double *>added, <double *>z, threads, <int64_t *>NULL)
+        gather(&m, <const double *>w, accumulate, <const double *>added, <double *>z, n_threads)
 
 
 def csr_add_product(tuple csr, cnp.ndarray grad, cnp.ndarray out, cnp.ndarray before, n_threads):
     """`out` += rows.T @ grad, with rows as in `csr_product`; threads share the features by how many entries, or of a
     sample of them, are of those before each, (d + 1,) int64."""
-    cdef Csr m
-    cdef int threads
+    cdef Csr m = describe_rows(csr, out)
     cdef const int64_t *counts = <const int64_t *>cnp.PyArray_DATA(before)
     cdef void *g = cnp.PyArray_DATA(grad)
     cdef void *sums = cnp.PyArray_DATA(out)
-    m.features = cnp.PyArray_DIM(out, 0)
-    m.columns = cnp.PyArray_DIM(out, 1)
-    threads = threads_of(&m, csr, n_threads)
     if cnp.PyArray_ITEMSIZE(out) == 4:
-        if csr[2].itemsize == 4:
-            scatter(&m, <const float *>g, <float *>sums, counts, threads, <int32_t *>NULL)
-        else:
-            scatter(&m, <const float *>g, <float *>sums, counts, threads, <int64_t *>NULL)
-    elif csr[2].itemsize == 4:
-        scatter(&m, <const double *>g, <double *>sums, counts, threads, <int32_t *>NULL)
+        scatter(&m, <const float *>g, <float *>sums, counts, n_threads)
     else:
-        scatter(&m, <const double *>g, <double *>sums, counts, threads, <int64_t *>NULL)
+        scatter(&m, <const double *>g, <double *>sums, counts, n_threads)

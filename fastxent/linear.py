@@ -334,6 +334,9 @@ class LinearLoss:
         """The loss; its gradients by weight and bias are written to `out`."""
         self._layer.weight, self._layer.bias = weight, bias
         value: float = _run(self._layer, self._head, (None, *out))
+        # A second pass is worth a transposed copy of CSR inputs, as are those that may follow.
+        if self._layer.columns is None:
+            self._layer.columns = {}
         return value
 
     def hessian_product(
@@ -375,6 +378,8 @@ class _Layer:
                     f"weight has dtype {self.dtype}, inputs {self.dense.dtype}: use weight.astype(inputs.dtype), or"
                     " inputs.astype(weight.dtype)"
                 )
+        # Blocks of CSR inputs by columns, for those who come back to the same: `block_columns`.
+        self.columns: dict[tuple[int, int], Any] | None = None
         self.rows, self.features = shape
         self.classes = self.weight.shape[0]
         if self.weight.shape[1] != self.features:
@@ -390,6 +395,24 @@ class _Layer:
         assert self.csr is not None
         indices = self.csr.indices[:: 1 + len(self.csr.indices) // _COUNTED]
         return np.append(0, np.cumsum(np.bincount(indices, minlength=self.features), dtype=np.int64))
+
+    def block_columns(self, block: Any, span: tuple[int, int]) -> Any:
+        """A block of CSR inputs, transposed: the products with it are twice as fast."""
+        from scipy.sparse import csr_array  # which whoever has CSR inputs has loaded
+
+        assert self.csr is not None and self.columns is not None
+        if span not in self.columns:
+            starts, stops = block[:2]
+            pointers = np.append(0, np.cumsum(stops - starts))
+            if len(starts) and pointers[-1] == stops[-1] - starts[0]:
+                entries: Any = slice(starts[0], stops[-1])
+            else:
+                entries = np.arange(pointers[-1]) + np.repeat(starts - pointers[:-1], stops - starts)
+            shape = (len(starts), self.features)
+            part = csr_array((self.csr.values[entries], self.csr.indices[entries], pointers), shape).T.tocsr()
+            pointers = part.indptr.astype(np.int64)
+            self.columns[span] = pointers[:-1], pointers[1:], part.indices.astype(np.int32), part.data
+        return self.columns[span]
 
     @property
     def scores(self) -> np.ndarray:
@@ -775,10 +798,13 @@ class _Sum:
                 self.total = np.empty(out.shape, out.dtype)
         self.empty = True
 
-    def add(self, grad: np.ndarray, block: Any) -> None:
+    def add(self, grad: np.ndarray, block: Any, span: tuple[int, int]) -> None:
         layer = self.layer
         if layer.csr is None:
             layer.linear.product(grad.T, block, self.total, not self.empty, None, layer.n_threads)
+        elif layer.columns is not None:
+            columns = layer.block_columns(block, span)
+            layer.linear.csr_product(columns, grad, self.total.T, not self.empty, None, layer.n_threads)
         else:
             if self.empty:
                 self.total[...] = 0
@@ -841,7 +867,7 @@ def _blocks(
         if d_inputs is not None:
             _input_gradient(layer, head, logits, dense_weight, d_inputs, first, last)
         if total is not None:
-            total.add(logits, rows)
+            total.add(logits, rows, (first, last))
         if bias_sums is not None:
             layer.linear.add_columns(logits, bias_sums, layer.n_threads)
     if total is not None:
@@ -887,7 +913,7 @@ def _block_of(layer: _Layer, head: _Softmax | _Sigmoid, first: int, last: int) -
 
 def _scores(layer: _Layer, rows: Any, weight: np.ndarray, bias: np.ndarray | None, out: np.ndarray) -> None:
     if layer.csr is not None:
-        layer.linear.csr_product(rows, weight, out, bias, layer.n_threads)
+        layer.linear.csr_product(rows, weight, out, False, bias, layer.n_threads)
     else:
         layer.linear.product(rows, weight, out, False, bias, layer.n_threads)
 

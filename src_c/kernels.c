@@ -50,6 +50,7 @@
 #include "kernels_body.h"
 #include "kernels_sigmoid.h"
 #include "kernels_probability.h"
+#include "kernels_sparse.h"
 #undef REAL
 #undef V
 #undef M
@@ -82,6 +83,7 @@
 #include "kernels_body.h"
 #include "kernels_sigmoid.h"
 #include "kernels_probability.h"
+#include "kernels_sparse.h"
 
 /* Whether a label is not in [0, classes). */
 static int f64k_any_beyond(const int64_t *labels, ptrdiff_t n, ptrdiff_t classes) {

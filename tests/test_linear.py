@@ -496,6 +496,52 @@ def test_products_in_parts(rows: int, columns: int, dtype: type, add: str) -> No
         assert np.array_equal(out, expected)
 
 
+@pytest.mark.parametrize("columns", [1, 3, 20, 33, 70])
+@pytest.mark.parametrize("index", [np.int32, np.int64])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_products_with_csr(isa: str, dtype: Any, index: Any, columns: int) -> None:
+    """Of integers, of which sums are exact; some rows and features are empty."""
+    rng = np.random.default_rng(4)
+    n, d = 800, 120
+    dense = np.where(rng.random((n, d)) < 0.2, rng.integers(-9, 10, (n, d)), 0)
+    dense[::7] = dense[:, ::11] = 0
+    matrix = scipy.sparse.csr_array(dense.astype(dtype))
+    pointers = matrix.indptr.astype(np.int64)
+    csr = (pointers[:-1], pointers[1:], matrix.indices.astype(index), matrix.data)
+    weight, start = (rng.integers(-9, 10, (rows, columns)) for rows in (d, n))
+    grad, sums = (rng.integers(-9, 10, (rows, columns)) for rows in (n, d))
+    before = np.append(0, np.cumsum(np.bincount(matrix.indices, minlength=d)))
+    bias = start[0].astype(dtype)
+    for threads in (1, 2, 5):
+        for accumulate, added, by in ((False, 0, None), (True, start, None), (False, start[0], bias)):
+            out = start.astype(dtype)
+            _linear.csr_product(csr, weight.astype(dtype), out, accumulate, by, threads)
+            assert np.array_equal(out, dense @ weight + added)
+        out = sums.astype(dtype)
+        _linear.csr_add_product(csr, grad.astype(dtype), out, before, threads)
+        assert np.array_equal(out, dense.T @ grad + sums)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("index", [np.int32, np.int64])
+def test_further_passes_over_csr(index: Any, weighted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They go by columns, with the same results; what has weight 0 is left out as before."""
+    monkeypatch.setattr(linear, "_block_rows", lambda classes, itemsize: 64)
+    inputs, weight, bias = make(n=400, d=30, classes=20)
+    inputs[:, 3] = inputs[5] = 0
+    sample_weight = np.random.default_rng(1).integers(0, 3, 400).astype(float) if weighted else None
+    matrix = scipy.sparse.csr_array(inputs)
+    # With entries twice, as CSR may have them.
+    twice = np.repeat(matrix.indices, 2).astype(index)
+    matrix = scipy.sparse.csr_array((np.repeat(matrix.data / 2, 2), twice, matrix.indptr * 2), matrix.shape)
+    targets = targets_of(SOFTMAX, "labels", 400, 20)
+    whole = linear.LinearLoss(matrix, targets, 20, fx.losses.SoftmaxCrossEntropy(), sample_weight, None)
+    expected = Exact(SOFTMAX, inputs, weight, bias, targets, sample_weight=sample_weight)
+    for _ in range(3):
+        outs = np.empty((30, 20)).T, np.empty(20)
+        expected.check(whole.gradient(weight, bias, outs), (None, *outs), np.float64)
+
+
 @pytest.mark.parametrize("rows", [1, 13, 100])
 def test_blocks_of_any_size_agree(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs, weight, bias = make(n=400, d=30, classes=20)

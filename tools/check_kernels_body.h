@@ -475,6 +475,75 @@ static void NAME(check_row_product)(const KERNELS *ours, const KERNELS *scalar) 
     }
 }
 
+/* Entries of a row, with indices of both widths, and a dense matrix. */
+typedef struct {
+    int32_t narrow[ENTRIES];
+    int64_t wide[ENTRIES];
+    REAL values[ENTRIES], x[LONGEST], dense[SIZE];
+    fx_entries of;
+    ptrdiff_t n, rows;
+} NAME(sparse);
+
+static void NAME(draw_sparse)(NAME(sparse) *at, int i) {
+    at->n = length_of(i);
+    at->rows = 1 + pick(SIZE / at->n);
+    at->of.wide = i % 2;
+    at->of.indices = i % 2 ? (const void *)at->wide : (const void *)at->narrow;
+    at->of.count = pick(ENTRIES);
+    at->of.first = pick(at->rows + 1);
+    at->of.last = at->of.first + pick(at->rows + 1 - at->of.first);
+    for (ptrdiff_t j = 0; j < ENTRIES; ++j) {
+        at->wide[j] = at->narrow[j] = (int32_t)pick(at->rows);
+        at->values[j] = (REAL)uniform();
+    }
+    for (ptrdiff_t j = 0; j < at->n; ++j) at->x[j] = (REAL)uniform();
+    for (ptrdiff_t j = 0; j < SIZE; ++j) at->dense[j] = (REAL)uniform();
+}
+
+static void NAME(check_row_gather)(const KERNELS *ours, const KERNELS *scalar) {
+    static NAME(sparse) at;
+    static REAL got[SIZE], wanted[SIZE];
+    for (int i = 0; i < LENGTHS; ++i) {
+        NAME(draw_sparse)(&at, i);
+        NAME(clear)(got, wanted);
+        memcpy(got, at.x, (size_t)at.n * sizeof *got);
+        ours->row_gather(&at.of, at.values, at.dense, at.n, got);
+        for (ptrdiff_t j = 0; j < at.n; ++j) {
+            double sum = (double)at.x[j];
+            for (ptrdiff_t k = 0; k < at.of.count; ++k)
+                sum += (double)at.values[k] * (double)at.dense[at.wide[k] * at.n + j];
+            wanted[j] = (REAL)sum;
+        }
+        for (ptrdiff_t j = 0; j < SIZE; ++j) NAME(compare)("ours", at.n, (double)got[j], (double)wanted[j], ENTRIES);
+        memcpy(got, at.x, (size_t)at.n * sizeof *got);
+        scalar->row_gather(&at.of, at.values, at.dense, at.n, got);
+        for (ptrdiff_t j = 0; j < SIZE; ++j) NAME(compare)("scalar", at.n, (double)got[j], (double)wanted[j], ENTRIES);
+    }
+}
+
+static void NAME(check_row_scatter)(const KERNELS *ours, const KERNELS *scalar) {
+    static NAME(sparse) at;
+    static REAL got[SIZE], other[SIZE], wanted[SIZE];
+    static double sums[SIZE];
+    for (int i = 0; i < LENGTHS; ++i) {
+        NAME(draw_sparse)(&at, i);
+        NAME(copy)(got, at.dense);
+        NAME(copy)(other, at.dense);
+        for (ptrdiff_t j = 0; j < SIZE; ++j) sums[j] = (double)at.dense[j];
+        for (ptrdiff_t k = 0; k < at.of.count; ++k)
+            if (at.of.first <= at.wide[k] && at.wide[k] < at.of.last)
+                for (ptrdiff_t j = 0; j < at.n; ++j)
+                    sums[at.wide[k] * at.n + j] += (double)at.values[k] * (double)at.x[j];
+        for (ptrdiff_t j = 0; j < SIZE; ++j) wanted[j] = (REAL)sums[j];
+        ours->row_scatter(&at.of, at.values, at.x, at.n, got);
+        scalar->row_scatter(&at.of, at.values, at.x, at.n, other);
+        for (ptrdiff_t j = 0; j < SIZE; ++j) {
+            NAME(compare)("ours", at.n, (double)got[j], (double)wanted[j], ENTRIES);
+            NAME(compare)("scalar", at.n, (double)other[j], (double)wanted[j], ENTRIES);
+        }
+    }
+}
+
 static void NAME(check_transpose)(const KERNELS *ours, const KERNELS *scalar) {
     static REAL got[SIZE], wanted[SIZE];
     const REAL *x = NAME(at).x;

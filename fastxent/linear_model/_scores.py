@@ -26,7 +26,7 @@ def scores_of(X: Any, weight: np.ndarray, bias: np.ndarray | None, n_threads: in
         if _validate.is_sparse(X):
             indptr, indices, values = _validate.csr_inputs(X, weight.dtype)
             rows = indptr[:-1], indptr[1:], indices, values
-            _linear.csr_product(rows, np.ascontiguousarray(weight.T), out, bias, n_threads)
+            _linear.csr_product(rows, np.ascontiguousarray(weight.T), out, False, bias, n_threads)
         else:
             inputs = X if _linear.is_direct(X) else np.ascontiguousarray(X)
             _linear.product(inputs, weight.T, out, False, bias, n_threads)

@@ -38,6 +38,9 @@ _FIRST_TOL = 3e-3
 _STAGE, _WORTH = 25, 40
 # The part of the mean second derivative that is added to each, for outputs that are nearly settled.
 _FLOOR = 1e-2
+# Past steps that L-BFGS keeps: ten, as SciPy does, or fewer where they are of so many numbers that going through them
+# would take as long as a pass.
+_STEPS, _FEW_STEPS, _LONG = 10, 5, 1 << 17
 # What keeps factors of singular second moments from being infinite, relative to the diagonal.
 _RIDGE = 1e-6
 # Centred second moments that are nothing but rounding, relative to those about zero.
@@ -312,7 +315,8 @@ class _Search:
         options: dict[str, Any] = {"maxiter": max_iter}
         if solver == "lbfgs":
             # `tol` is looked at by `after`; where it is out of reach, the objective stays the same to the last bit.
-            options |= {"gtol": 0.0, "ftol": float(np.finfo(np.float64).eps), "maxls": 50}
+            steps = _FEW_STEPS if self.start.size > _LONG else _STEPS
+            options |= {"gtol": 0.0, "ftol": float(np.finfo(np.float64).eps), "maxls": 50, "maxcor": steps}
             arguments: dict[str, Any] = {"method": "L-BFGS-B"}
         else:
             options |= {"xtol": 0.0}
