@@ -202,6 +202,7 @@ typedef struct {
     ptrdiff_t n;
     REAL *e;
     ptrdiff_t ahead, e_ahead; /* bytes to the next row */
+    int distant;              /* see fetch */
     int paired;
 } OP(row);
 
@@ -212,13 +213,18 @@ static FX_INLINE BUNDLED(reference) OP(refer_all)(const OP(reference) *to) {
     return all;
 }
 
-/* Ask for memory that so many vectors will come from or go to. */
-static FX_INLINE void KERNEL(fetch)(const char *p, int written, int vectors) {
+/* Ask for memory that so many vectors will come from or go to: into the first-level cache or, if it will be needed only
+   when that has been filled with others, into the second. */
+static FX_INLINE void KERNEL(fetch)(const char *p, int written, int distant, int vectors) {
     for (int line = 0; line < vectors * (int)sizeof(V); line += 64) {
-        if (written)
-            __builtin_prefetch(p + line, 1);
+        if (written && distant)
+            __builtin_prefetch(p + line, 1, 2);
+        else if (written)
+            __builtin_prefetch(p + line, 1, 3);
+        else if (distant)
+            __builtin_prefetch(p + line, 0, 2);
         else
-            __builtin_prefetch(p + line, 0);
+            __builtin_prefetch(p + line, 0, 3);
     }
 }
 
@@ -232,8 +238,8 @@ static FX_INLINE void KERNEL(part_to)(const OP(row) *at, const OP(reference) *to
     if (!mode.paired) {
         BUNDLED(reference) all = OP(refer_all)(to);
         for (; i + BUNDLE * LANES <= n; i += BUNDLE * LANES) {
-            KERNEL(fetch)((const char *)(x + i) + at->ahead, 0, BUNDLE);
-            if (e) KERNEL(fetch)((const char *)(e + i) + at->e_ahead, 1, BUNDLE);
+            KERNEL(fetch)((const char *)(x + i) + at->ahead, 0, at->distant, BUNDLE);
+            if (e) KERNEL(fetch)((const char *)(e + i) + at->e_ahead, 1, at->distant, BUNDLE);
             BUNDLED(vector) score = BUNDLED(load)(x + i, LANES), zero = BUNDLED(set)(0), rest;
             BUNDLED(vector) value = BUNDLED(exp_relative)(score, zero, &all, mode, &rest);
             for (int u = 0; u < BUNDLE; ++u)
@@ -390,8 +396,10 @@ static void KERNEL(rows_put)(REAL *out, ptrdiff_t stride, ptrdiff_t rows, const 
 
 /* ---- few classes: rows in lanes --------------------------------------------------------------------- */
 
-/* How many bytes ahead of a row the memory is asked for, where rows are shorter than that: measured. */
+/* How many bytes ahead of a row the memory is asked for, where rows are shorter than that; and from which length of a row
+   on in the second-level cache: measured. */
 #define ROWS_AHEAD 8192
+#define DISTANT 8192
 
 static inline void KERNEL(few_load)(const REAL *x, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t n, V *column) {
     ptrdiff_t j = 0;
@@ -610,8 +618,14 @@ static void KERNEL(rows_expsum)(const REAL *x, const REAL *low, ptrdiff_t stride
     const REAL *second = low ? low : x; /* which is only read where scores are pairs */
     if (n > FX_FEW) {
         for (ptrdiff_t i = 0; i < rows; ++i) {
-            OP(row) at = {x + i * stride,        second + i * stride,     n,          e ? e + i * e_stride : NULL,
-                          KERNEL(ahead)(stride), KERNEL(ahead)(e_stride), low != NULL};
+            OP(row) at = {x + i * stride,
+                          second + i * stride,
+                          n,
+                          e ? e + i * e_stride : NULL,
+                          KERNEL(ahead)(stride),
+                          KERNEL(ahead)(e_stride),
+                          n * (ptrdiff_t)sizeof(REAL) >= DISTANT,
+                          low != NULL};
             KERNEL(expsum_row)(&at, out, i);
         }
     } else if (out->precise) {
@@ -636,7 +650,7 @@ static double KERNEL(row_max)(const REAL *x, ptrdiff_t n) { return (double)KERNE
 
 static void KERNEL(row_part)(const REAL *x, const REAL *low, ptrdiff_t n, REAL *e, int how, const fx_rows *of,
                              fx_part *out) {
-    OP(row) at = {x, low ? low : x, n, e, 0, 0, low != NULL};
+    OP(row) at = {x, low ? low : x, n, e, 0, 0, 0, low != NULL};
     KERNEL(part)(&at, how, of, 0, out);
 }
 

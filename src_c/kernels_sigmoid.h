@@ -276,9 +276,9 @@ static FX_INLINE double KERNEL(plain_loss)(const OP(plain) *of, ptrdiff_t n, ptr
     SUM sum = OP(sum_zero)();
     ptrdiff_t outside = 0, i = 0;
     for (; i + BUNDLE * LANES <= n; i += BUNDLE * LANES) {
-        KERNEL(fetch)((const char *)(of->x + i) + AHEAD, 0, BUNDLE);
-        KERNEL(fetch)((const char *)(of->y + i) + AHEAD, 0, BUNDLE);
-        if (of->grad) KERNEL(fetch)((const char *)(of->grad + i) + AHEAD, 1, BUNDLE);
+        KERNEL(fetch)((const char *)(of->x + i) + AHEAD, 0, 0, BUNDLE);
+        KERNEL(fetch)((const char *)(of->y + i) + AHEAD, 0, 0, BUNDLE);
+        if (of->grad) KERNEL(fetch)((const char *)(of->grad + i) + AHEAD, 1, 0, BUNDLE);
         BUNDLED(vector) score = BUNDLED(load)(of->x + i, LANES), rest;
         BUNDLED(logistic) at = BUNDLED(logistic_of)(score);
         BUNDLED(vector) log_term = BUNDLED(log1p_unit)(at.e, &rest);
@@ -384,9 +384,9 @@ static inline double KERNEL(focal_terms)(const REAL *x, const REAL *y, ptrdiff_t
     ptrdiff_t outside = 0;
     for (ptrdiff_t i = 0; i < n; i += LANES) {
         ptrdiff_t k = n - i < LANES ? n - i : LANES;
-        KERNEL(fetch)((const char *)(x + i) + AHEAD, 0, 1);
-        KERNEL(fetch)((const char *)(y + i) + AHEAD, 0, 1);
-        if (grad) KERNEL(fetch)((const char *)(grad + i) + AHEAD, 1, 1);
+        KERNEL(fetch)((const char *)(x + i) + AHEAD, 0, 0, 1);
+        KERNEL(fetch)((const char *)(y + i) + AHEAD, 0, 0, 1);
+        if (grad) KERNEL(fetch)((const char *)(grad + i) + AHEAD, 1, 0, 1);
         V score = k == LANES ? OP(load)(x + i) : OP(load_part)(x + i, k, 0);
         V target = k == LANES ? OP(load)(y + i) : OP(load_part)(y + i, k, 0);
         outside += LANES - OP(count)(OP(ge)(target, zero)) + OP(count)(OP(lt)(one, target));
