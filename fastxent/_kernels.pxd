@@ -116,8 +116,6 @@ cdef extern from "kernels.h" nogil:
         const void *indices
         int wide
         Py_ssize_t count
-        Py_ssize_t first
-        Py_ssize_t last
 
     ctypedef struct fx_f32_kernels:
         void (*rows_expsum)(const float *, const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, float *, Py_ssize_t,
@@ -164,7 +162,8 @@ cdef extern from "kernels.h" nogil:
         void (*row_slope)(const float *, const float *, Py_ssize_t, const fx_slope *, float *,
                           float *) noexcept nogil
         void (*row_gather)(const fx_entries *, const float *, const float *, Py_ssize_t, float *) noexcept nogil
-        void (*row_scatter)(const fx_entries *, const float *, const float *, Py_ssize_t, float *) noexcept nogil
+        void (*row_scatter)(const fx_entries *, const float *, Py_ssize_t, Py_ssize_t, const float *, Py_ssize_t,
+                            float *) noexcept nogil
         void (*from_f16)(const uint16_t *, float *, Py_ssize_t) noexcept nogil
         void (*to_f16)(const float *, uint16_t *, Py_ssize_t) noexcept nogil
         void (*from_bf16)(const uint16_t *, float *, Py_ssize_t) noexcept nogil
@@ -215,7 +214,8 @@ cdef extern from "kernels.h" nogil:
         void (*row_slope)(const double *, const double *, Py_ssize_t, const fx_slope *, double *,
                           double *) noexcept nogil
         void (*row_gather)(const fx_entries *, const double *, const double *, Py_ssize_t, double *) noexcept nogil
-        void (*row_scatter)(const fx_entries *, const double *, const double *, Py_ssize_t, double *) noexcept nogil
+        void (*row_scatter)(const fx_entries *, const double *, Py_ssize_t, Py_ssize_t, const double *, Py_ssize_t,
+                            double *) noexcept nogil
         int (*any_beyond)(const int64_t *, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*log)(const double *, double *, double *, Py_ssize_t) noexcept nogil
         void (*exp)(const double *, double *, Py_ssize_t) noexcept nogil
@@ -279,11 +279,16 @@ cdef int start_team(Team *team, int threads, Py_ssize_t items, Py_ssize_t work, 
 # For a team of one thread that starts others within each item.
 cdef void watch_within(Team *team, int threads) noexcept nogil
 
+# Of the thread that called, which takes items otherwise than by next_item.
+cdef inline void nothing_left(Team *team) noexcept nogil:
+    team.done = fx_clock()
+
+
 cdef inline Py_ssize_t next_item(Team *team, int thread) noexcept nogil:
     """The next item of the thread, of which 0 is the one that called; -1 if there is none."""
     cdef Py_ssize_t item = fx_take(team.hands, team.threads, thread)
     if item < 0 and thread == 0:
-        team.done = fx_clock()
+        nothing_left(team)
     return item
 
 # Once for every team; remembers for threads_for whether a thread was late.
@@ -530,9 +535,9 @@ cdef inline void row_gather(Table k, const fx_entries *of, const real *values, c
         k.f64.row_gather(of, values, dense, n, out)
 
 
-cdef inline void row_scatter(Table k, const fx_entries *of, const real *values, const real *x, Py_ssize_t n,
-                             real *dense) noexcept nogil:
+cdef inline void row_scatter(Table k, const fx_entries *of, const real *values, Py_ssize_t first, Py_ssize_t last,
+                             const real *x, Py_ssize_t n, real *dense) noexcept nogil:
     if real is float:
-        k.f32.row_scatter(of, values, x, n, dense)
+        k.f32.row_scatter(of, values, first, last, x, n, dense)
     else:
-        k.f64.row_scatter(of, values, x, n, dense)
+        k.f64.row_scatter(of, values, first, last, x, n, dense)

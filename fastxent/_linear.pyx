@@ -16,8 +16,8 @@ cimport numpy as cnp
 
 from scipy.linalg import cython_blas
 
-from fastxent._kernels cimport (Table, Team, active, end_team, fx_entries, next_item, real, row_gather, row_scatter,
-                                start_team, threads_for)
+from fastxent._kernels cimport (Table, Team, active, end_team, fx_entries, next_item, nothing_left, real, row_gather,
+                                row_scatter, start_team, threads_for)
 
 cnp.import_array()
 
@@ -184,7 +184,13 @@ cdef void add_part(const Product *p, Py_ssize_t part, Py_ssize_t columns, const 
 
 
 cdef inline Py_ssize_t next_tile(const Product *p, Team *team, fx_turns *turns, int thread) noexcept nogil:
-    return fx_take_turn(turns) if p.parts > 1 else next_item(team, thread)
+    cdef Py_ssize_t which
+    if p.parts == 1:
+        return next_item(team, thread)
+    which = fx_take_turn(turns)
+    if which < 0 and thread == 0:
+        nothing_left(team)
+    return which
 
 
 cdef void multiply_tiles(const Product *p, Team *team, fx_turns *turns, int thread, real *like) noexcept nogil:
@@ -245,8 +251,8 @@ cdef int run(Product *p, n_threads, real *like) except -1:
 
 
 def product(cnp.ndarray a, cnp.ndarray b, cnp.ndarray out, bint accumulate, cnp.ndarray bias, n_threads):
-    """`out` = a @ b, plus what was there if `accumulate`, plus the `bias` in every row if there is one: all of them of
-    one dtype and for the BLAS to take, see `is_direct`; a bias goes with an `out` by rows."""
+    """`out` = a @ b, plus what was there if `accumulate`, or plus the `bias` in every row if there is one: all of
+    them of one dtype and for the BLAS to take, see `is_direct`; a bias goes with an `out` by rows."""
     cdef Product p
     if not (describe(a, &p.a) and describe(b, &p.b) and describe(out, &p.out)):
         raise ValueError("the BLAS cannot take these arrays")
@@ -330,7 +336,6 @@ cdef inline fx_entries entries_of(const Csr *m, Py_ssize_t row) noexcept nogil:
     of.wide = m.wide
     of.indices = m.indices + m.start[row] * (8 if m.wide else 4)
     of.count = m.stop[row] - m.start[row]
-    of.first, of.last = 0, m.features
     return of
 
 
@@ -372,13 +377,12 @@ cdef int gather(const Csr *m, const real *weight, bint accumulate, const real *b
 
 cdef void scatter_rows(Table k, const Csr *m, Py_ssize_t first, Py_ssize_t last, const real *grad,
                        real *out) noexcept nogil:
-    """Adds to the features from `first` to `last`."""
+    """Adds to the features from `first` to `last`, to each in the order of the rows, however many threads there are."""
     cdef Py_ssize_t row
     cdef fx_entries of
     for row in range(m.rows):
         of = entries_of(m, row)
-        of.first, of.last = first, last
-        row_scatter(k, &of, <const real *>m.values + m.start[row], grad + row * m.columns, m.columns, out)
+        row_scatter(k, &of, <const real *>m.values + m.start[row], first, last, grad + row * m.columns, m.columns, out)
 
 
 cdef int scatter(const Csr *m, const real *grad, real *out, const int64_t *before, n_threads) except -1:

@@ -397,21 +397,28 @@ class _Layer:
         return np.append(0, np.cumsum(np.bincount(indices, minlength=self.features), dtype=np.int64))
 
     def block_columns(self, block: Any, span: tuple[int, int]) -> Any:
-        """A block of CSR inputs, transposed: the products with it are twice as fast."""
+        """A block of CSR inputs, transposed: products with it are twice as fast. None if it has fewer entries than the
+        features that would be gone through."""
         from scipy.sparse import csr_array  # which whoever has CSR inputs has loaded
 
         assert self.csr is not None and self.columns is not None
         if span not in self.columns:
+            self.columns[span] = None
             starts, stops = block[:2]
             pointers = np.append(0, np.cumsum(stops - starts))
-            if len(starts) and pointers[-1] == stops[-1] - starts[0]:
+            if pointers[-1] >= self.features:
+                # Rows follow each other, or some are left out.
                 entries: Any = slice(starts[0], stops[-1])
-            else:
-                entries = np.arange(pointers[-1]) + np.repeat(starts - pointers[:-1], stops - starts)
-            shape = (len(starts), self.features)
-            part = csr_array((self.csr.values[entries], self.csr.indices[entries], pointers), shape).T.tocsr()
-            pointers = part.indptr.astype(np.int64)
-            self.columns[span] = pointers[:-1], pointers[1:], part.indices.astype(np.int32), part.data
+                if pointers[-1] != stops[-1] - starts[0]:
+                    entries = np.arange(pointers[-1]) + np.repeat(starts - pointers[:-1], stops - starts)
+                indices = self.csr.indices[entries]
+                # Of one dtype they are not copied.
+                if pointers[-1] < 1 << 31:
+                    pointers = pointers.astype(indices.dtype)
+                whole = csr_array((self.csr.values[entries], indices, pointers), (len(starts), self.features))
+                part = whole.T.tocsr()
+                pointers = part.indptr.astype(np.int64)
+                self.columns[span] = pointers[:-1], pointers[1:], part.indices.astype(np.int32), part.data
         return self.columns[span]
 
     @property
@@ -802,13 +809,14 @@ class _Sum:
         layer = self.layer
         if layer.csr is None:
             layer.linear.product(grad.T, block, self.total, not self.empty, None, layer.n_threads)
-        elif layer.columns is not None:
-            columns = layer.block_columns(block, span)
-            layer.linear.csr_product(columns, grad, self.total.T, not self.empty, None, layer.n_threads)
         else:
-            if self.empty:
-                self.total[...] = 0
-            layer.linear.csr_add_product(block, grad, self.total.T, layer.entries_before, layer.n_threads)
+            columns = None if layer.columns is None else layer.block_columns(block, span)
+            if columns is not None:
+                layer.linear.csr_product(columns, grad, self.total.T, not self.empty, None, layer.n_threads)
+            else:
+                if self.empty:
+                    self.total[...] = 0
+                layer.linear.csr_add_product(block, grad, self.total.T, layer.entries_before, layer.n_threads)
         self.empty = False
 
     def finish(self) -> None:

@@ -156,11 +156,11 @@ typedef struct {
     double kept, mixed, offset, bend, shift, low, high;
 } fx_slope;
 
-/* Entries of a CSR row: their columns, int64 or int32; of row_scatter, those of columns from `first` to `last`. */
+/* Entries of a CSR row: their columns, int64 or int32. */
 typedef struct {
     const void *indices;
     int wide;
-    ptrdiff_t count, first, last;
+    ptrdiff_t count;
 } fx_entries;
 
 #define FX_MEMBER(type, name, arguments) type(*name) arguments;

@@ -480,7 +480,7 @@ def test_threads_do_not_show(n: int, d: int, classes: int, sparse: bool) -> None
 
 @pytest.mark.parametrize("add", ["nothing", "what was there", "bias"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("rows, columns", [(3, 5), (200, 700)])
+@pytest.mark.parametrize("rows, columns", [(3, 5), (3, 300), (200, 700)])
 def test_products_in_parts(rows: int, columns: int, dtype: type, add: str) -> None:
     """Of an inner dimension long enough to be cut; integers, of which sums are exact."""
     rng = np.random.default_rng(3)
@@ -490,7 +490,7 @@ def test_products_in_parts(rows: int, columns: int, dtype: type, add: str) -> No
     added = {"nothing": 0, "what was there": start, "bias": bias}[add]
     expected = a.astype(float) @ b.astype(float) + np.asarray(added)
     for threads in (1, 2, 7):
-        out = start.copy()
+        out = start.copy() if add == "what was there" else np.full_like(start, np.nan)
         with serial_blas:
             _linear.product(a, b, out, add == "what was there", bias, threads)
         assert np.array_equal(out, expected)
@@ -502,7 +502,7 @@ def test_products_in_parts(rows: int, columns: int, dtype: type, add: str) -> No
 def test_products_with_csr(isa: str, dtype: Any, index: Any, columns: int) -> None:
     """Of integers, of which sums are exact; some rows and features are empty."""
     rng = np.random.default_rng(4)
-    n, d = 800, 120
+    n, d = 3000, 120
     dense = np.where(rng.random((n, d)) < 0.2, rng.integers(-9, 10, (n, d)), 0)
     dense[::7] = dense[:, ::11] = 0
     matrix = scipy.sparse.csr_array(dense.astype(dtype))
@@ -514,7 +514,7 @@ def test_products_with_csr(isa: str, dtype: Any, index: Any, columns: int) -> No
     bias = start[0].astype(dtype)
     for threads in (1, 2, 5):
         for accumulate, added, by in ((False, 0, None), (True, start, None), (False, start[0], bias)):
-            out = start.astype(dtype)
+            out = start.astype(dtype) if accumulate else np.full(start.shape, np.nan, dtype)
             _linear.csr_product(csr, weight.astype(dtype), out, accumulate, by, threads)
             assert np.array_equal(out, dense @ weight + added)
         out = sums.astype(dtype)
@@ -524,22 +524,34 @@ def test_products_with_csr(isa: str, dtype: Any, index: Any, columns: int) -> No
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("index", [np.int32, np.int64])
-def test_further_passes_over_csr(index: Any, weighted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They go by columns, with the same results; what has weight 0 is left out as before."""
+@pytest.mark.parametrize("features", [30, 3000])
+def test_further_passes_over_csr(features: int, index: Any, weighted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They go by columns, unless a block has fewer entries than there are: with the same bits for all numbers of
+    threads. What has weight 0 is left out."""
     monkeypatch.setattr(linear, "_block_rows", lambda classes, itemsize: 64)
-    inputs, weight, bias = make(n=400, d=30, classes=20)
+    inputs, weight, bias = make(n=400, d=features, classes=20)
+    rng = np.random.default_rng(1)
+    inputs[rng.random(inputs.shape) > 20 / features] = 0
     inputs[:, 3] = inputs[5] = 0
-    sample_weight = np.random.default_rng(1).integers(0, 3, 400).astype(float) if weighted else None
-    matrix = scipy.sparse.csr_array(inputs)
-    # With entries twice, as CSR may have them.
-    twice = np.repeat(matrix.indices, 2).astype(index)
-    matrix = scipy.sparse.csr_array((np.repeat(matrix.data / 2, 2), twice, matrix.indptr * 2), matrix.shape)
+    sample_weight = rng.integers(0, 3, 400).astype(float) if weighted else None
+    # With entries twice and in no order, as CSR may have them.
+    once = scipy.sparse.csr_array(inputs)
+    indices, data = (np.repeat(x, 2) for x in (once.indices.astype(index), once.data / 2))
+    for start, stop in zip(once.indptr, once.indptr[1:], strict=False):
+        order = 2 * start + rng.permutation(2 * (stop - start))
+        indices[2 * start : 2 * stop], data[2 * start : 2 * stop] = indices[order], data[order]
+    matrix = scipy.sparse.csr_array((data, indices, 2 * once.indptr), inputs.shape)
     targets = targets_of(SOFTMAX, "labels", 400, 20)
-    whole = linear.LinearLoss(matrix, targets, 20, fx.losses.SoftmaxCrossEntropy(), sample_weight, None)
     expected = Exact(SOFTMAX, inputs, weight, bias, targets, sample_weight=sample_weight)
-    for _ in range(3):
-        outs = np.empty((30, 20)).T, np.empty(20)
-        expected.check(whole.gradient(weight, bias, outs), (None, *outs), np.float64)
+    found = []
+    for threads in (1, 2, 5):
+        whole = linear.LinearLoss(matrix, targets, 20, fx.losses.SoftmaxCrossEntropy(), sample_weight, threads)
+        for _ in range(3):
+            outs = np.empty((features, 20)).T, np.empty(20)
+            expected.check(whole.gradient(weight, bias, outs), (None, *outs), np.float64)
+            found.append(outs)
+    for first, *others in (found[::3], found[1::3], found[2::3], found[1:3]):
+        assert all(same_bits(a, b) for other in others for a, b in zip(first, other, strict=True))
 
 
 @pytest.mark.parametrize("rows", [1, 13, 100])

@@ -481,7 +481,7 @@ typedef struct {
     int64_t wide[ENTRIES];
     REAL values[ENTRIES], x[LONGEST], dense[SIZE];
     fx_entries of;
-    ptrdiff_t n, rows;
+    ptrdiff_t n, rows, first, last;
 } NAME(sparse);
 
 static void NAME(draw_sparse)(NAME(sparse) *at, int i) {
@@ -490,8 +490,8 @@ static void NAME(draw_sparse)(NAME(sparse) *at, int i) {
     at->of.wide = i % 2;
     at->of.indices = i % 2 ? (const void *)at->wide : (const void *)at->narrow;
     at->of.count = pick(ENTRIES);
-    at->of.first = pick(at->rows + 1);
-    at->of.last = at->of.first + pick(at->rows + 1 - at->of.first);
+    at->first = pick(at->rows + 1);
+    at->last = at->first + pick(at->rows + 1 - at->first);
     for (ptrdiff_t j = 0; j < ENTRIES; ++j) {
         at->wide[j] = at->narrow[j] = (int32_t)pick(at->rows);
         at->values[j] = (REAL)uniform();
@@ -531,12 +531,12 @@ static void NAME(check_row_scatter)(const KERNELS *ours, const KERNELS *scalar) 
         NAME(copy)(other, at.dense);
         for (ptrdiff_t j = 0; j < SIZE; ++j) sums[j] = (double)at.dense[j];
         for (ptrdiff_t k = 0; k < at.of.count; ++k)
-            if (at.of.first <= at.wide[k] && at.wide[k] < at.of.last)
+            if (at.first <= at.wide[k] && at.wide[k] < at.last)
                 for (ptrdiff_t j = 0; j < at.n; ++j)
                     sums[at.wide[k] * at.n + j] += (double)at.values[k] * (double)at.x[j];
         for (ptrdiff_t j = 0; j < SIZE; ++j) wanted[j] = (REAL)sums[j];
-        ours->row_scatter(&at.of, at.values, at.x, at.n, got);
-        scalar->row_scatter(&at.of, at.values, at.x, at.n, other);
+        ours->row_scatter(&at.of, at.values, at.first, at.last, at.x, at.n, got);
+        scalar->row_scatter(&at.of, at.values, at.first, at.last, at.x, at.n, other);
         for (ptrdiff_t j = 0; j < SIZE; ++j) {
             NAME(compare)("ours", at.n, (double)got[j], (double)wanted[j], ENTRIES);
             NAME(compare)("scalar", at.n, (double)other[j], (double)wanted[j], ENTRIES);

@@ -141,7 +141,7 @@ class CrossEntropyClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         ----------
         X : array_like or scipy.sparse, shape (n, d)
             float32 and float64 are taken as they are, a memory map too; everything else becomes float64. Sparse ones
-            become CSR, of which a second copy by columns is held while the fit goes on.
+            become CSR, of which a second copy, by columns, may be held while the fit goes on.
         y : array_like, shape (n,), or array_like or scipy.sparse, shape (n, C)
             Labels; or a column for each class: 0 and 1 for any number of classes a row, or distributions.
         sample_weight : array_like, shape (n,), optional
