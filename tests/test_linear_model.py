@@ -32,7 +32,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastxent import losses
-from fastxent.linear_model import CrossEntropyClassifier
+from fastxent.linear_model import CrossEntropyClassifier, _solvers
 from fastxent.linear_model._objective import Objective
 from subprocesses import output
 
@@ -256,6 +256,26 @@ def test_newton_goes_on_where_curvature_has_fallen_below_its_epsilons() -> None:
         for solver in ("newton-cg", "lbfgs")
     ]
     np.testing.assert_allclose(*ends, rtol=1e-6)
+
+
+def test_newton_stops_at_so_many_products_in_an_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And takes the step that it has found by then, which leads to the same minimum."""
+    X, y = problem()
+    expected = CrossEntropyClassifier(solver="newton-cg", tol=1e-8).fit(X, y)
+    calls = 0
+    product = Objective.hessian_product
+
+    def counted(self: Objective, params: np.ndarray, vector: np.ndarray) -> np.ndarray:
+        nonlocal calls
+        calls += 1
+        return product(self, params, vector)
+
+    monkeypatch.setattr(Objective, "hessian_product", counted)
+    monkeypatch.setattr(_solvers, "_PRODUCTS", 2)
+    model = CrossEntropyClassifier(solver="newton-cg", tol=1e-8, max_iter=500).fit(X, y)
+    # An iteration more, whose step has not come to an end.
+    assert 0 < calls <= 2 * (len(model.loss_curve_) + 1)
+    np.testing.assert_allclose(model.coef_, expected.coef_, rtol=1e-5, atol=1e-7)
 
 
 # ---- kinds of input ------------------------------------------------------------------------------------------

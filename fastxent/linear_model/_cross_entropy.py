@@ -53,7 +53,7 @@ class CrossEntropyClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
     tol : float, default 1e-4
         Where to stop: no element of the gradient is larger.
     max_iter : int, default 100
-        How many iterations to do at most.
+        How many iterations to do at most; of "newton-cg", each of at most 200 products with the Hessian.
     learning_rate : float, default 0.1
         Of the steps of `partial_fit`, by Adagrad.
     batch_size : int, default 256

@@ -41,6 +41,8 @@ _FLOOR = 1e-2
 # Past steps that L-BFGS keeps: ten, as SciPy does, or fewer where they are of so many numbers that going through them
 # would take as long as a pass.
 _STEPS, _FEW_STEPS, _LONG = 10, 5, 1 << 17
+# Products with the Hessian in an iteration of Newton-CG at most, as in scikit-learn.
+_PRODUCTS = 200
 # What keeps factors of singular second moments from being infinite, relative to the diagonal.
 _RIDGE = 1e-6
 # Centred second moments that are nothing but rounding, relative to those about zero.
@@ -277,6 +279,8 @@ class _Search:
         self.start = self.centre(start)
         self.slope = np.inf
         self.begun = False
+        self.around: np.ndarray | None = None
+        self.products = 0
 
     def centre(self, params: np.ndarray) -> np.ndarray:
         return np.asarray(params - params.mean(1, keepdims=True)) if self.objective.centred else params
@@ -299,6 +303,12 @@ class _Search:
         return value, self.to_gradient(gradient)
 
     def hessian_product(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+        if self.around is None or not np.array_equal(u, self.around):
+            self.around, self.products = u.copy(), 0
+        self.products += 1
+        if self.products > _PRODUCTS:
+            # Where there is no curvature, Newton-CG takes the step that it has found by then.
+            return np.zeros_like(v)
         params, vector = self.start + self.to_params(u), self.to_params(v)
         return self.to_gradient(self.objective.hessian_product(params, vector))
 
