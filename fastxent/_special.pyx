@@ -43,6 +43,8 @@ cdef struct Scratch:
 cdef enum:
     FIGURES = 8
 
+cdef double NEXT_TO_NOTHING = 1e-6
+
 
 cdef Py_ssize_t scratch_size(Py_ssize_t chunk, Py_ssize_t classes, Py_ssize_t itemsize) noexcept nogil:
     """Bytes for one thread, all of it: pages that a call does not touch cost nothing."""
@@ -71,6 +73,12 @@ cdef void lay_out(Scratch *s, char *memory, Py_ssize_t chunk, Py_ssize_t classes
     s.x = memory
     s.e = memory + block
     s.out = memory + 2 * block
+
+
+cdef void at_most_one(real *p, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        p[i] = min(p[i], <real>1)
 
 
 cdef void special_chunk(const Special *c, Scratch *s, Py_ssize_t which, real *like) noexcept nogil:
@@ -108,6 +116,10 @@ cdef void special_chunk(const Special *c, Scratch *s, Py_ssize_t which, real *li
             scale_row(k, e, n, s.factor, NULL, out, c.within)
         else:
             rows_scale(k, e, e_stride, count, n, s.factor, NULL, out, out_stride)
+        for i in range(count):
+            # Only where the others are next to nothing can the largest be rounded to more than one.
+            if s.stats.ties[i] == 1.0 and s.stats.others[i] <= NEXT_TO_NOTHING * s.stats.stored[i]:
+                at_most_one(out + i * out_stride, n)
     else:
         k.f64.rows_log_total(count, &s.stats, s.log_total, s.stats.rest)
         if c.wanted == LOG_SOFTMAX:

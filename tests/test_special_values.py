@@ -324,3 +324,17 @@ def test_weights_of_very_different_size(dtype: Any, isa: str) -> None:
     exact = oracle.softmax_cross_entropy(logits, labels, sample_weight=weights, reduction="none")
     assert oracle.ulp_error(loss, exact.loss).max() <= 2
     assert oracle.ulp_error(grad, exact.grad).max() <= 4
+
+
+@both_dtypes
+@pytest.mark.parametrize("classes", [2, 10, 100, 40_000])
+def test_probabilities_are_at_most_one(isa: str, dtype: type, classes: int) -> None:
+    """Also where all others together are less than rounding."""
+    rng = np.random.default_rng(0)
+    rows = max(4, 200_000 // classes)
+    for low, high in ((0, 0), (-60, 20), (250, 300), (10_000, 10_001)):
+        x = np.zeros((rows, classes), dtype)
+        x[:, classes // 2] = rng.uniform(5, 60, rows)
+        x += rng.uniform(low, high, (rows, 1)).astype(dtype)
+        for given in (x, np.asfortranarray(x)):
+            assert fx.softmax(given, axis=1).max() <= 1
