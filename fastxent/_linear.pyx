@@ -46,6 +46,7 @@ cdef Dgemm dgemm = <Dgemm>blas_function("dgemm")
 
 cdef enum:
     TILE = 512                 # rows and columns of a tile at most: packed, it stays in the second-level cache
+    EVEN = 8                   # more tiles are a multiple of so many, for threads to have the same number
     LEAST_TILE = 128           # below, packing shows
     TILES = 6                  # that a large result should have, for as many threads
     PART = 1536                # of the inner dimension at least
@@ -200,6 +201,14 @@ cdef void multiply_tiles(const Product *p, Team *team, fx_turns *turns, int thre
         which = next_tile(p, team, turns, thread)
 
 
+cdef inline Py_ssize_t tile_of(Py_ssize_t size) noexcept nogil:
+    cdef Py_ssize_t tiles = (size + TILE - 1) // TILE
+    if tiles <= EVEN:
+        return min(size, TILE)
+    tiles = (tiles + EVEN - 1) // EVEN * EVEN
+    return (size + tiles - 1) // tiles
+
+
 cdef inline Py_ssize_t tiles_of(const Product *p) noexcept nogil:
     return (((p.rows + p.tile_rows - 1) // p.tile_rows)
             * ((p.columns + p.tile_columns - 1) // p.tile_columns))
@@ -212,8 +221,8 @@ cdef int run(Product *p, n_threads, real *like) except -1:
     cdef Py_ssize_t sums = 0, tiles = 1, longest, pieces
     cdef int threads, thread
     cdef void *memory
-    p.tile_rows = min(p.rows, TILE)
-    p.tile_columns = min(p.columns, TILE)
+    p.tile_rows = tile_of(p.rows)
+    p.tile_columns = tile_of(p.columns)
     p.parts = 1
     if tiles_of(p) < TILES and p.rows * p.columns * <Py_ssize_t>sizeof(real) <= PART_BYTES:
         p.parts = max(1, min(p.inner // PART, PARTS))

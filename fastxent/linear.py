@@ -22,7 +22,7 @@ from fastxent.softmax import _alpha_of, _transform
 # Bytes of scores that stay in the caches, for few classes. For more, rows with which matrix products keep their speed,
 # in so many bytes; for many, still as many rows as leave them nine tenths of it, and what these may take at most.
 _CACHED = 2 << 20
-_ENOUGH_ROWS, _ENOUGH = 256, 29_500_000
+_ENOUGH_ROWS, _ENOUGH = 256, 28_500_000
 _LEAST_ROWS, _MOST = 208, 128 << 20
 # Multiplications up to which every product is one that the BLAS does on one thread by itself.
 _SMALL = 1 << 18
