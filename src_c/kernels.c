@@ -22,6 +22,12 @@
 #else
 #define FUSED 1
 #endif
+/* Whether what is rarely asked for has one body that tests at every step, not a body for each case: for room. */
+#ifdef FX_COMPACT
+#define COMPACT 1
+#else
+#define COMPACT 0
+#endif
 
 #define CONCATENATE_(a, b) a##b
 #define CONCATENATE(a, b) CONCATENATE_(a, b)

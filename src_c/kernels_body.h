@@ -304,20 +304,31 @@ static FX_INLINE void KERNEL(part_apart)(const OP(row) *at, int paired, int brie
         KERNEL(part_of)(at, paired, brief, 0, of, row, out);
 }
 
+/* The same in one body for all that is asked for. */
+static FX_INLINE void KERNEL(part_rare)(const OP(row) *at, int paired, int brief, int apart, const fx_rows *of,
+                                        ptrdiff_t row, fx_part *out) {
+    REAL max = (REAL)of->max[row];
+    V top = OP(set)(max), top_low = OP(set)(paired ? (REAL)of->max_low[row] : 0);
+    int marked = of->margins != NULL, plain = !marked && max >= PLAIN_FROM && max <= PLAIN_TO;
+    OP(reference) to = plain ? OP(refer_plainly)(top, top_low) : OP(refer_to)(top, top_low);
+    fx_mode mode = {plain, paired, apart, marked, brief};
+    KERNEL(part_to)(at, &to, mode, out);
+}
+
 /* A part of a row of finite maximum; FX_STORED keeps what an earlier way has left in `out`, of this part or another,
    but for ties and others. */
 static void KERNEL(part)(const OP(row) *at, int how, const fx_rows *of, ptrdiff_t row, fx_part *out) {
-    int apart = how == FX_APART || sizeof(REAL) == sizeof(double);
+    int apart = how == FX_APART || sizeof(REAL) == sizeof(double), paired = at->paired, brief = !of->precise;
     if (how == FX_STORED)
         KERNEL(part_stored)(at->e, at->n, out);
-    else if (at->paired && of->precise)
-        KERNEL(part_apart)(at, 1, 0, apart, of, row, out);
-    else if (at->paired)
-        KERNEL(part_apart)(at, 1, 1, apart, of, row, out);
-    else if (of->precise)
-        KERNEL(part_apart)(at, 0, 0, apart, of, row, out);
-    else
+    else if (!paired && brief)
         KERNEL(part_apart)(at, 0, 1, apart, of, row, out);
+    else if (COMPACT)
+        KERNEL(part_rare)(at, paired, brief, apart, of, row, out);
+    else if (paired)
+        KERNEL(part_apart)(at, 1, brief, apart, of, row, out);
+    else
+        KERNEL(part_apart)(at, 0, 0, apart, of, row, out);
 }
 
 /* Add a part to those before it. */
@@ -578,7 +589,9 @@ static FX_INLINE void KERNEL(expsum_few)(const REAL *x, const REAL *low, int pai
         const REAL *group = x + i * stride, *group_low = low + i * stride;
         ptrdiff_t k = rows - i < LANES ? rows - i : LANES;
         REAL *columns = e ? e + i * n : NULL;
-        if (out->margins)
+        if (COMPACT)
+            KERNEL(expsum_group)(group, group_low, paired, out->margins != NULL, brief, stride, k, n, columns, out, i);
+        else if (out->margins)
             KERNEL(expsum_group)(group, group_low, paired, 1, brief, stride, k, n, columns, out, i);
         else
             KERNEL(expsum_group)(group, group_low, paired, 0, brief, stride, k, n, columns, out, i);
@@ -628,13 +641,14 @@ static void KERNEL(rows_expsum)(const REAL *x, const REAL *low, ptrdiff_t stride
                           low != NULL};
             KERNEL(expsum_row)(&at, out, i);
         }
-    } else if (out->precise) {
-        if (low)
-            KERNEL(expsum_few)(x, second, 1, 0, stride, rows, n, e, out);
+    } else if (low || out->precise) {
+        int brief = !out->precise;
+        if (COMPACT)
+            KERNEL(expsum_few)(x, second, low != NULL, brief, stride, rows, n, e, out);
+        else if (low)
+            KERNEL(expsum_few)(x, second, 1, brief, stride, rows, n, e, out);
         else
             KERNEL(expsum_few)(x, second, 0, 0, stride, rows, n, e, out);
-    } else if (low) {
-        KERNEL(expsum_few)(x, second, 1, 1, stride, rows, n, e, out);
     } else {
         KERNEL(expsum_few)(x, second, 0, 1, stride, rows, n, e, out);
         if (RELATIVE_TO_MAX) {
