@@ -13,7 +13,7 @@
 
 #define FX_ISA scalar
 #define FX_UNFUSED /* f32_fma and f64_fma round twice */
-#define FX_COMPACT
+#define FX_COMPACT /* see kernels.c */
 #define F32_LANES 4
 #define F64_LANES 2
 
@@ -59,8 +59,10 @@ static inline f64v f64_load_part(const double *p, ptrdiff_t k, double fill) {
     return (f64v){k ? p[0] : fill, fill};
 }
 static inline void f32_store_part(float *p, f32v a, ptrdiff_t k) {
-    if (k == 4) f32_store(p, a);
-    if (k == 4) return;
+    if (k == 4) {
+        f32_store(p, a);
+        return;
+    }
     if (k > 0) p[0] = a[0];
     if (k > 1) p[1] = a[1];
     if (k > 2) p[2] = a[2];
