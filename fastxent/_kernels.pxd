@@ -22,11 +22,13 @@ cdef extern from "kernels.h" nogil:
 
     Py_ssize_t fx_part_size(Py_ssize_t start, Py_ssize_t n)
     double fx_larger(double max, double more)
+    bint fx_is_long(Py_ssize_t n, const fx_rows *of)
 
     enum:
         FX_PART
         FX_DONE
         FX_WHOLE
+        FX_OWN
 
     ctypedef struct fx_part:
         double top
@@ -134,6 +136,7 @@ cdef extern from "kernels.h" nogil:
                                     double) noexcept nogil
         void (*rows_scale)(const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *,
                            const double *, float *, Py_ssize_t) noexcept nogil
+        void (*row_exp_scaled)(const float *, Py_ssize_t, const fx_rows *, double, float *) noexcept nogil
         void (*rows_curvature)(const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *,
                                const double *, const double *, const double *, float *,
                                Py_ssize_t) noexcept nogil
@@ -186,6 +189,7 @@ cdef extern from "kernels.h" nogil:
                                     double) noexcept nogil
         void (*rows_scale)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *,
                            const double *, double *, Py_ssize_t) noexcept nogil
+        void (*row_exp_scaled)(const double *, Py_ssize_t, const fx_rows *, double, double *) noexcept nogil
         void (*rows_curvature)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *,
                                const double *, const double *, const double *, double *,
                                Py_ssize_t) noexcept nogil
@@ -377,6 +381,14 @@ cdef inline void rows_scale(Table k, const real *e, Py_ssize_t e_stride, Py_ssiz
         k.f32.rows_scale(e, e_stride, rows, n, factor, offset, out, stride)
     else:
         k.f64.rows_scale(e, e_stride, rows, n, factor, offset, out, stride)
+
+
+cdef inline void row_exp_scaled(Table k, const real *x, Py_ssize_t n, const fx_rows *of, double factor,
+                                real *out) noexcept nogil:
+    if real is float:
+        k.f32.row_exp_scaled(x, n, of, factor, out)
+    else:
+        k.f64.row_exp_scaled(x, n, of, factor, out)
 
 
 cdef inline void rows_curvature(Table k, const real *e, Py_ssize_t e_stride, Py_ssize_t rows, Py_ssize_t n,

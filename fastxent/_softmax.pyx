@@ -30,13 +30,13 @@ import numpy as np
 from fastxent._arrays cimport (FLOAT32, FLOAT64, INT64, UINT64, Integers, Rows, direct_rows, integers_of, is_direct,
                                read_integer, read_rows, rows_of, write_rows)
 from fastxent._heads cimport NOT_P, P, Head, extended, head_of, wide
-from fastxent._kernels cimport (FX_FEW, Table, Team, active, end_team, fx_hard, fx_part, fx_rows, fx_target,
-                                fx_transform, next_item, real, row_chain, row_dot, row_moment, row_product, row_refused,
+from fastxent._kernels cimport (FX_FEW, Table, Team, active, end_team, fx_hard, fx_is_long, fx_part, fx_rows,
+                                fx_target, fx_transform, next_item, real, row_chain, row_dot, row_moment, row_product, row_refused,
                                 row_stored_moment, row_subtract, row_target, rows_curvature, rows_expsum, rows_pick,
                                 rows_put, rows_scale, rows_transform, start_team, threads_for,
                                 watch_within)
 from fastxent._memory cimport empty
-from fastxent._parts cimport FX_PART, expsum_row, part_size, parts_of, scale_row, threads_within
+from fastxent._parts cimport FX_PART, expsum_row, part_size, parts_of, scale_anew, scale_row, threads_within
 from fastxent._rows cimport align, block_size, chunk_rows, summed_rows
 
 cdef extern from "<math.h>" nogil:
@@ -976,7 +976,7 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
     cdef real *out = NULL
     cdef real *hess = NULL
     cdef real *grad = NULL
-    cdef bint in_place, capped = c.transform.cap > 0.0
+    cdef bint in_place, anew, capped = c.transform.cap > 0.0
     b.first = which * c.chunk
     b.count = min(c.chunk, c.n - b.first)
     b.low = b.e = NULL
@@ -1003,10 +1003,12 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
         read_labels(c, s, &b, like)
     elif c.kind == DENSE:
         find_dense(c, s, &b, like)
+    anew = not (c.has_hess or c.has_vector) and fx_is_long(n, &s.stats)
     if c.within > 1:
-        expsum_row(k, <real *>b.x, <real *>b.low, n, <real *>b.e, &s.stats, s.parts, c.within)
+        expsum_row(k, <real *>b.x, <real *>b.low, n, <real *>(b.e if not anew else NULL), &s.stats, s.parts, c.within)
     else:
-        rows_expsum(k, <real *>b.x, <real *>b.low, b.x_stride, b.count, n, <real *>b.e, b.e_stride, &s.stats)
+        rows_expsum(k, <real *>b.x, <real *>b.low, b.x_stride, b.count, n, <real *>(b.e if not anew else NULL),
+                    b.e_stride, &s.stats)
     k.f64.rows_log_total(b.count, &s.stats, s.log_total, s.log_rest)
     read_targets(c, s, &b, like)
     if not c.plain and (b.e != NULL or not c.linear):
@@ -1039,7 +1041,9 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
         grad = <real *>(s.x if c.has_vector else s.high)
         grad_stride = n
     if grad != NULL:
-        if c.within > 1:
+        if anew:
+            scale_anew(k, <real *>b.x, b.x_stride, b.count, n, &s.stats, s.factor, grad, grad_stride, c.within)
+        elif c.within > 1:
             scale_row(k, <real *>b.e, n, s.factor, s.offset if c.smoothing != 0.0 else NULL, grad, c.within)
         else:
             rows_scale(k, <real *>b.e, b.e_stride, b.count, n, s.factor, s.offset if c.smoothing != 0.0 else NULL, grad,

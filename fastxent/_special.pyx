@@ -7,9 +7,9 @@ cimport numpy as cnp
 import numpy as np
 
 from fastxent._arrays cimport Rows, direct_rows, is_direct, read_rows, rows_of, write_rows
-from fastxent._kernels cimport (FX_FEW, Table, Team, active, end_team, fx_part, fx_rows, next_item, real, rows_expsum,
-                                rows_scale, rows_subtract_max, start_team, threads_for, watch_within)
-from fastxent._parts cimport FX_PART, expsum_row, part_size, parts_of, scale_row, threads_within
+from fastxent._kernels cimport (FX_FEW, Table, Team, active, end_team, fx_is_long, fx_part, fx_rows, next_item, real,
+                                rows_expsum, rows_scale, rows_subtract_max, start_team, threads_for, watch_within)
+from fastxent._parts cimport FX_PART, expsum_row, part_size, parts_of, scale_anew, scale_row, threads_within
 from fastxent._rows cimport add3, align, block_size, chunk_rows, summed_rows
 
 cnp.import_array()
@@ -88,6 +88,7 @@ cdef void special_chunk(const Special *c, Scratch *s, Py_ssize_t which, real *li
     cdef real *x = direct_rows(&c.scores, first, count, like)
     cdef real *out = NULL
     cdef real *e = NULL
+    cdef bint anew
     if x != NULL:
         x_stride = c.scores.inner_stride // <Py_ssize_t>sizeof(real)
     else:
@@ -105,14 +106,17 @@ cdef void special_chunk(const Special *c, Scratch *s, Py_ssize_t which, real *li
         if n <= FX_FEW:
             e = <real *>s.e
             e_stride = n
+    anew = fx_is_long(n, &s.stats)
     if c.within > 1:
-        expsum_row(k, x, <real *>NULL, n, e, &s.stats, s.parts, c.within)
+        expsum_row(k, x, <real *>NULL, n, <real *>(e if not anew else NULL), &s.stats, s.parts, c.within)
     else:
-        rows_expsum(k, x, NULL, x_stride, count, n, e, e_stride, &s.stats)
+        rows_expsum(k, x, NULL, x_stride, count, n, <real *>(e if not anew else NULL), e_stride, &s.stats)
     if c.wanted == SOFTMAX:
         for i in range(count):
             s.factor[i] = 1.0 / s.stats.stored[i]
-        if c.within > 1:
+        if anew:
+            scale_anew(k, x, x_stride, count, n, &s.stats, s.factor, out, out_stride, c.within)
+        elif c.within > 1:
             scale_row(k, e, n, s.factor, NULL, out, c.within)
         else:
             rows_scale(k, e, e_stride, count, n, s.factor, NULL, out, out_stride)

@@ -181,6 +181,7 @@ static FX_INLINE OP(reference) OP(refer_to)(V max, V max_low) {
 }
 
 /* The same for a maximum from PLAIN_FROM to PLAIN_TO, which needs no shift. */
+static inline int OP(is_plain)(REAL max) { return max >= PLAIN_FROM && max <= PLAIN_TO; }
 static FX_INLINE OP(reference) OP(refer_plainly)(V max, V max_low) {
     V zero = OP(set)(0), floor = OP(max)(OP(sub)(max, OP(set)(REACH)), OP(set)(LOG_SMALLEST_NORMAL));
     OP(reference) to = {max, max_low, zero, zero, zero, floor};

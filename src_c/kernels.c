@@ -13,6 +13,10 @@
 #define FX_INLINE inline __attribute__((always_inline))
 #endif
 
+/* For room: what is called once a row from several places, and what hardly any row needs. */
+#define FX_NOINLINE __attribute__((noinline))
+#define FX_COLD __attribute__((noinline, cold))
+
 #include FX_SIMD
 #include "polynomials.h"
 #include "simd_bundle.h"

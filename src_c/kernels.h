@@ -50,7 +50,13 @@ typedef struct {
 /* A row of FX_PART scores or more is summed up in parts, of FX_PART scores and the last one of what remains, so that several
    threads may take one row: with the same bits. Each way of taking it may ask for another. */
 #define FX_PART 16384
-enum { FX_DONE, FX_WHOLE, FX_APART, FX_STORED };
+enum { FX_DONE, FX_WHOLE, FX_APART, FX_STORED, FX_OWN };
+
+/* A row of so many scores may have left the second-level cache from one pass to the next: measured. Where nothing but its
+   scores is given, and nothing but their exponentials summed up, each part is taken relative to its own maximum (FX_OWN):
+   so such a row comes from memory once. For its gradient the exponentials are not kept but made anew (row_exp_scaled). */
+#define FX_LONG 125000
+static inline int fx_is_long(ptrdiff_t n, const fx_rows *of) { return n >= FX_LONG && !of->max_given && !of->margins; }
 
 /* How many scores of a row of n the part that begins at `start` has. */
 static inline ptrdiff_t fx_part_size(ptrdiff_t start, ptrdiff_t n) {
@@ -65,7 +71,7 @@ typedef struct {
     double others, rest;
     double margins, margins_rest;
     double classes;
-    double shift, top, top_rest; /* the same for all parts of a row */
+    double max, shift, top, top_rest; /* what it is relative to: with FX_OWN the part's own */
 } fx_part;
 
 /* Rows whose target is one class, and what hard_figures finds: of a row's loss f(-log p) = -log p alone. */

@@ -119,8 +119,8 @@ static inline V OP(below)(V max, V x, V low, int paired, V *rest) {
 static inline V OP(mark_masked)(V x, V e) { return OP(select)(OP(ne)(x, OP(set)(-INFINITY)), e, OP(set)(-1)); }
 
 /* A row whose largest score is not finite. */
-static void KERNEL(limit_row)(const REAL *x, ptrdiff_t n, double max, REAL *e, ptrdiff_t step, const fx_rows *out,
-                              ptrdiff_t row) {
+static FX_COLD void KERNEL(limit_row)(const REAL *x, ptrdiff_t n, double max, REAL *e, ptrdiff_t step,
+                                      const fx_rows *out, ptrdiff_t row) {
     double ties = 0.0, others = 0.0, classes = 0.0, margins = 0.0;
     for (ptrdiff_t j = 0; j < n; ++j) {
         REAL score = x[j];
@@ -279,13 +279,13 @@ static void KERNEL(part_stored)(const REAL *e, ptrdiff_t n, fx_part *out) {
 
 static FX_INLINE void KERNEL(part_of)(const OP(row) *at, int paired, int brief, int apart, const fx_rows *of,
                                       ptrdiff_t row, fx_part *out) {
-    REAL max = (REAL)of->max[row], max_low = paired ? (REAL)of->max_low[row] : 0;
+    REAL max = (REAL)out->max, max_low = paired ? (REAL)of->max_low[row] : 0;
     V top = OP(set)(max), top_low = OP(set)(max_low);
     if (of->margins) {
         OP(reference) to = OP(refer_to)(top, top_low);
         fx_mode mode = {0, paired, apart, 1, brief};
         KERNEL(part_to)(at, &to, mode, out);
-    } else if (max >= PLAIN_FROM && max <= PLAIN_TO) {
+    } else if (OP(is_plain)(max)) {
         OP(reference) to = OP(refer_plainly)(top, top_low);
         fx_mode mode = {1, paired, apart, 0, brief};
         KERNEL(part_to)(at, &to, mode, out);
@@ -307,18 +307,36 @@ static FX_INLINE void KERNEL(part_apart)(const OP(row) *at, int paired, int brie
 /* The same in one body for all that is asked for. */
 static FX_INLINE void KERNEL(part_rare)(const OP(row) *at, int paired, int brief, int apart, const fx_rows *of,
                                         ptrdiff_t row, fx_part *out) {
-    REAL max = (REAL)of->max[row];
+    REAL max = (REAL)out->max;
     V top = OP(set)(max), top_low = OP(set)(paired ? (REAL)of->max_low[row] : 0);
-    int marked = of->margins != NULL, plain = !marked && max >= PLAIN_FROM && max <= PLAIN_TO;
+    int marked = of->margins != NULL, plain = !marked && OP(is_plain)(max);
     OP(reference) to = plain ? OP(refer_plainly)(top, top_low) : OP(refer_to)(top, top_low);
     fx_mode mode = {plain, paired, apart, marked, brief};
     KERNEL(part_to)(at, &to, mode, out);
 }
 
-/* A part of a row of finite maximum; FX_STORED keeps what an earlier way has left in `out`, of this part or another,
-   but for ties and others. */
-static void KERNEL(part)(const OP(row) *at, int how, const fx_rows *of, ptrdiff_t row, fx_part *out) {
+/* Gives a part its own maximum; where that lies too far from zero for parts to be compared by a power of two, all there is to
+   say is that others are NaN. The next part is asked for while this one is summed up: memory would be waited for while its
+   maximum is looked for. Returns whether there is something to sum up. */
+static FX_NOINLINE int KERNEL(find_own)(OP(row) *at, fx_part *out) {
+    fx_part none = {.max = (double)KERNEL(max)(at->x, at->n)};
+    *out = none;
+    at->ahead = FX_PART * (ptrdiff_t)sizeof(REAL);
+    at->distant = 1;
+    if (fabs(none.max) < (double)FAR) return 1;
+    if (none.max != -INFINITY) out->others = NAN;
+    return 0;
+}
+
+/* A part of a row of finite maximum, which is given unless each part is to have its own; FX_STORED keeps what an earlier way
+   has left in `out`, of this part or another, but for ties and others. */
+static FX_NOINLINE void KERNEL(part)(OP(row) *at, int how, const fx_rows *of, ptrdiff_t row, fx_part *out) {
     int apart = how == FX_APART || sizeof(REAL) == sizeof(double), paired = at->paired, brief = !of->precise;
+    if (how == FX_OWN) {
+        if (!KERNEL(find_own)(at, out)) return;
+    } else {
+        out->max = of->max[row];
+    }
     if (how == FX_STORED)
         KERNEL(part_stored)(at->e, at->n, out);
     else if (!paired && brief)
@@ -331,8 +349,30 @@ static void KERNEL(part)(const OP(row) *at, int how, const fx_rows *of, ptrdiff_
         KERNEL(part_apart)(at, 0, 0, apart, of, row, out);
 }
 
+/* Take a part relative to a larger maximum: what was tied with its own is one of the others, and all of it a power of two
+   smaller. */
+static inline void KERNEL(lower_part)(fx_part *part, const fx_part *to) {
+    double by = ldexp(1.0, (int)(part->shift - to->shift)), tied = part->ties * part->top;
+    double others = part->others + tied, rounded = others - part->others;
+    double rest = (part->others - (others - rounded)) + (tied - rounded);
+    rest += fma(part->ties, part->top, -tied) + part->ties * part->top_rest;
+    part->others = others * by;
+    part->rest = (part->rest + rest) * by;
+    part->ties = 0.0;
+}
+
 /* Add a part to those before it. */
-static inline void KERNEL(add_part)(fx_part *sum, const fx_part *part) {
+static FX_COLD void KERNEL(add_part)(fx_part *sum, const fx_part *given) {
+    fx_part more = *given, *part = &more;
+    if (part->max > sum->max || part->max != part->max) {
+        KERNEL(lower_part)(sum, part);
+        sum->max = part->max;
+        sum->shift = part->shift;
+        sum->top = part->top;
+        sum->top_rest = part->top_rest;
+    } else if (part->max < sum->max) {
+        KERNEL(lower_part)(part, sum);
+    }
     double others = sum->others + part->others, margins = sum->margins + part->margins;
     double rounded = others - sum->others, margins_rounded = margins - sum->margins;
     sum->rest += part->rest + ((sum->others - (others - rounded)) + (part->others - rounded));
@@ -352,12 +392,16 @@ static inline int KERNEL(end_row)(const fx_part *sum, ptrdiff_t n, int how, int 
                                   ptrdiff_t row) {
     int brief = !out->precise;
     double others = sum->others, rest = sum->rest, ties = sum->ties;
+    if (how == FX_OWN) {
+        out->max[row] = sum->max;
+        if (others != others) return FX_WHOLE;
+    }
     if (out->margins && how != FX_STORED) {
         out->margins[row] = sum->margins;
         out->margins_rest[row] = sum->margins_rest;
         out->classes[row] = sum->classes;
     }
-    if (how == FX_WHOLE && sizeof(REAL) == sizeof(float)) {
+    if ((how == FX_WHOLE || how == FX_OWN) && sizeof(REAL) == sizeof(float)) {
         double least = others * (double)(n / LANES + 2 * LANES) * (brief ? 0x1p-25 : 0x1p-20);
         others -= sum->top;
         if (!brief) others -= sum->top_rest;
@@ -375,25 +419,19 @@ static inline int KERNEL(end_row)(const fx_part *sum, ptrdiff_t n, int how, int 
     return FX_DONE;
 }
 
-/* A row of finite maximum. */
-static inline void KERNEL(expsum_finite)(const OP(row) *at, const fx_rows *out, ptrdiff_t row) {
-    int how = FX_WHOLE;
-    fx_part sum = {0}, part = {0};
-    do {
-        for (ptrdiff_t start = 0, k; start < at->n; start += k) {
-            OP(row) of = *at;
-            of.n = k = fx_part_size(start, at->n);
-            of.x += start;
-            of.low += start;
-            if (of.e) of.e += start;
-            KERNEL(part)(&of, how, out, row, &part);
-            if (start)
-                KERNEL(add_part)(&sum, &part);
-            else
-                sum = part;
-        }
-        how = KERNEL(end_row)(&sum, at->n, how, at->e != NULL, out, row);
-    } while (how != FX_DONE);
+/* All parts of a row, one way; returns how they are to be taken once more, with the same `sum` and `part`. */
+static inline int KERNEL(expsum_parts)(const OP(row) *at, int how, const fx_rows *out, ptrdiff_t row, fx_part *sum,
+                                       fx_part *part) {
+    for (ptrdiff_t start = 0, k; start < at->n; start += k) {
+        OP(row) of = *at;
+        of.n = k = fx_part_size(start, at->n);
+        of.x += start;
+        of.low += start;
+        if (of.e) of.e += start;
+        KERNEL(part)(&of, how, out, row, start ? part : sum);
+        if (start) KERNEL(add_part)(sum, part);
+    }
+    return KERNEL(end_row)(sum, at->n, how, at->e != NULL, out, row);
 }
 
 /* Elements at labels, 0 for a negative one; and numbers put there, none for a negative one. */
@@ -599,27 +637,50 @@ static FX_INLINE void KERNEL(expsum_few)(const REAL *x, const REAL *low, int pai
 }
 
 /* The largest score, part by part; where there is a NaN, that or another. */
-static inline REAL KERNEL(max_of_parts)(const REAL *x, ptrdiff_t n) {
+static inline double KERNEL(max_of_parts)(const REAL *x, ptrdiff_t n) {
     ptrdiff_t start = fx_part_size(0, n);
     double max = (double)KERNEL(max)(x, start);
     for (ptrdiff_t k; start < n; start += k) {
         k = fx_part_size(start, n);
         max = fx_larger(max, (double)KERNEL(max)(x + start, k));
     }
-    return (REAL)max;
+    return max;
 }
 
-/* Of a row whose figures are `row` in `out`. */
+/* A row that each pass would read from memory; its figures are `row` in `out`. */
+static FX_NOINLINE void KERNEL(expsum_long)(OP(row) at, const fx_rows *out, ptrdiff_t row) {
+    OP(row) summed = at;
+    summed.e = NULL;
+    fx_part sum = {0}, part = {0};
+    int how = FX_OWN;
+    do {
+        how = KERNEL(expsum_parts)(&summed, how, out, row, &sum, &part);
+        if (!(fabs(out->max[row]) < INFINITY)) {
+            KERNEL(limit_row)(at.x, at.n, out->max[row], at.e, 1, out, row);
+            return;
+        }
+    } while (how != FX_DONE);
+    if (!at.e) return;
+    KERNEL(part)(&at, FX_WHOLE, out, row, &part);
+}
+
+/* A row of more than FX_FEW scores. */
 static inline void KERNEL(expsum_row)(const OP(row) *at, const fx_rows *out, ptrdiff_t row) {
-    REAL max = out->max_given ? (REAL)out->max[row] : KERNEL(max_of_parts)(at->x, at->n);
-    out->max[row] = (double)max;
-    if (max > -INFINITY && max < INFINITY)
-        KERNEL(expsum_finite)(at, out, row);
-    else
-        KERNEL(limit_row)(at->x, at->n, max, at->e, 1, out, row);
+    if (fx_is_long(at->n, out)) {
+        KERNEL(expsum_long)(*at, out, row);
+        return;
+    }
+    if (!out->max_given) out->max[row] = KERNEL(max_of_parts)(at->x, at->n);
+    if (!(fabs(out->max[row]) < INFINITY)) {
+        KERNEL(limit_row)(at->x, at->n, out->max[row], at->e, 1, out, row);
+        return;
+    }
+    fx_part sum = {0}, part = {0};
+    int how = FX_WHOLE;
+    while (how != FX_DONE) how = KERNEL(expsum_parts)(at, how, out, row, &sum, &part);
 }
 
-static inline void KERNEL(end_rows)(ptrdiff_t rows, const fx_rows *out) {
+static FX_NOINLINE void KERNEL(end_rows)(ptrdiff_t rows, const fx_rows *out) {
     if (sizeof(REAL) == sizeof(float) && !out->precise)
         KERNEL(finish_rows)(rows, 1, out);
     else
@@ -659,12 +720,13 @@ static void KERNEL(rows_expsum)(const REAL *x, const REAL *low, ptrdiff_t stride
     KERNEL(end_rows)(rows, out);
 }
 
-/* The same for one row, part by part: its maximum, which must be finite for the others; a part; and what all parts come to. */
+/* The same for one row, part by part: its maximum, which must be finite for the others and is not needed first if each part
+   has its own; a part; and what all parts come to. */
 static double KERNEL(row_max)(const REAL *x, ptrdiff_t n) { return (double)KERNEL(max)(x, n); }
 
 static void KERNEL(row_part)(const REAL *x, const REAL *low, ptrdiff_t n, REAL *e, int how, const fx_rows *of,
                              fx_part *out) {
-    OP(row) at = {x, low ? low : x, n, e, 0, 0, 0, low != NULL};
+    OP(row) at = {x, low ? low : x, n, e, ROWS_AHEAD, ROWS_AHEAD, 1, low != NULL};
     KERNEL(part)(&at, how, of, 0, out);
 }
 
@@ -1013,6 +1075,45 @@ static void KERNEL(rows_scale)(const REAL *e, ptrdiff_t e_stride, ptrdiff_t rows
     }
 }
 
+/* Exponentials multiplied by a factor as soon as they are made. */
+static FX_INLINE void KERNEL(exp_scaled_to)(const REAL *x, ptrdiff_t n, const OP(reference) *to, int plain,
+                                            const OP(scaling) *by, REAL *out) {
+    fx_mode mode = {plain, 0, 0, 0, 1};
+    BUNDLED(reference) all = OP(refer_all)(to);
+    ptrdiff_t i = 0;
+    for (; i + BUNDLE * LANES <= n; i += BUNDLE * LANES) {
+        KERNEL(fetch)((const char *)(x + i) + ROWS_AHEAD, 0, 0, BUNDLE);
+        KERNEL(fetch)((const char *)(out + i) + ROWS_AHEAD, 1, 0, BUNDLE);
+        BUNDLED(vector) rest, zero = BUNDLED(set)(0);
+        BUNDLED(vector) e = BUNDLED(exp_relative)(BUNDLED(load)(x + i, LANES), zero, &all, mode, &rest);
+        for (int u = 0; u < BUNDLE; ++u) OP(store)(out + i + u * LANES, OP(scaled)(e.at[u], by, 1, 0));
+    }
+    for (; i < n; i += LANES) {
+        ptrdiff_t k = n - i < LANES ? n - i : LANES;
+        V rest, e = OP(exp_relative)(OP(load_part)(x + i, k, -INFINITY), OP(set)(0), to, mode, &rest);
+        OP(store_part)(out + i, OP(scaled)(e, by, 1, 0), k);
+    }
+}
+
+/* What rows_expsum would store of scores in a row of finite maximum, multiplied by a factor as in rows_scale. */
+static void KERNEL(row_exp_scaled)(const REAL *x, ptrdiff_t n, const fx_rows *of, double factor, REAL *out) {
+    REAL max = (REAL)of->max[0];
+    V top = OP(set)(max), none = OP(set)(0);
+    OP(scaling) by = OP(scale_by)(factor, 0.0);
+    if (of->precise) {
+        fx_part unused;
+        OP(row) at = {x, x, n, out, ROWS_AHEAD, ROWS_AHEAD, 1, 0};
+        KERNEL(part)(&at, FX_WHOLE, of, 0, &unused);
+        KERNEL(scale_row)(out, n, &by, 1, 0, out);
+    } else if (OP(is_plain)(max)) {
+        OP(reference) to = OP(refer_plainly)(top, none);
+        KERNEL(exp_scaled_to)(x, n, &to, 1, &by, out);
+    } else {
+        OP(reference) to = OP(refer_to)(top, none);
+        KERNEL(exp_scaled_to)(x, n, &to, 0, &by, out);
+    }
+}
+
 /* factor * e * (1 - p) + root |root| e^2, p = inverse * e; the second term if it is `bent`. Only the largest score can have
    p above 1/2: there p comes from 1 - p, which is the
    given `not_top`; below, the difference of the two products suffers less from the error of p than their product would. */
@@ -1120,7 +1221,7 @@ static void KERNEL(rows_subtract_max)(const REAL *x, ptrdiff_t stride, ptrdiff_t
 /* ---- dense targets ----------------------------------------------------------------------------------- */
 
 /* Whether a target is negative, NaN or infinite. */
-static int KERNEL(row_refused)(const REAL *y, ptrdiff_t n) {
+static FX_NOINLINE int KERNEL(row_refused)(const REAL *y, ptrdiff_t n) {
     V zero = OP(set)(0), infinity = OP(set)(INFINITY), lowest = zero;
     ptrdiff_t i = 0, good = 0;
     for (; i + LANES <= n; i += LANES) {

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -213,10 +214,47 @@ def test_threads_may_share_a_row(loss: Loss, dtype: Any, isa: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@class_losses
+def test_long_rows_whatever_is_asked_for(loss: Loss, dtype: Any, isa: str) -> None:
+    """Rows that are read once for the loss and once for the gradient: the bits are those of the loss alone, of gradient
+    and Hessian together, of rows that have to be gathered, and of a gradient in the place of the scores."""
+    rng = np.random.default_rng(0)
+    for form, spread in zip(loss.forms, (1.0, 30.0, 30.0), strict=True):
+        logits = make_long(rng, loss, 3, 130_001, dtype, spread)
+        targets = make_targets(rng, form, loss, *logits.shape, dtype)
+        for options in ({}, *loss.options):
+            value, grad, _ = loss.function(logits, targets, grad=True, hess=True, reduction="none", **options)
+            assert same_bits(value, loss.function(logits, targets, reduction="none", **options)), (form, options)
+            buffer = logits.copy()
+            for scores, room in ((logits, True), (np.asfortranarray(logits), True), (buffer, buffer)):
+                got = loss.function(scores, targets, grad=room, reduction="none", **options)
+                assert same_bits(value, got[0]) and same_bits(grad, got[1]), (form, options)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_long_rows_without_a_finite_maximum(bad: float, dtype: Any) -> None:
+    """As short rows in front of classes that are masked."""
+    logits = make_logits(np.random.default_rng(0), 2, 500, dtype)
+    logits[0, [3, 400]] = bad
+    logits[1] = -np.inf if bad == -np.inf else logits[1]
+    long = np.full((2, 130_001), -np.inf, dtype)
+    long[:, -500:] = logits
+    for n_threads, function in product((1, 2), (fx.softmax, fx.logsumexp)):
+        wanted, got = function(logits, axis=1), function(long, axis=1, n_threads=n_threads)
+        np.testing.assert_array_equal(got[..., -500:] if function is fx.softmax else got, wanted)
+    for n_threads in (1, 2):
+        wanted = fx.softmax_cross_entropy(logits, [3, 5], grad=True, reduction="none")
+        got = fx.softmax_cross_entropy(long, [129_504, 129_506], grad=True, reduction="none", n_threads=n_threads)
+        np.testing.assert_array_equal(got[0], wanted[0])
+        np.testing.assert_array_equal(got[1][:, -500:], wanted[1])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_threads_may_share_a_row_in_place(dtype: Any) -> None:
     rng = np.random.default_rng(0)
-    for gap in (0.0, 60.0):
-        logits = make_logits(rng, 1, 100_000, dtype)
+    for gap, classes in product((0.0, 60.0), (100_000, 200_000)):
+        logits = make_logits(rng, 1, classes, dtype)
         logits[0, 777] += gap
         buffers = [logits.copy() for _ in range(2)]
         losses = [fx.softmax_cross_entropy(x, [5], grad=x, n_threads=i + 1)[0] for i, x in enumerate(buffers)]
@@ -224,12 +262,13 @@ def test_threads_may_share_a_row_in_place(dtype: Any) -> None:
         assert same_bits(*buffers)
 
 
+@pytest.mark.parametrize("classes", [90_000, 130_000])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("function", [fx.logsumexp, fx.softmax, fx.log_softmax])
-def test_threads_may_share_a_row_of_the_special_functions(function: Any, bad: float) -> None:
+def test_threads_may_share_a_row_of_the_special_functions(function: Any, bad: float, classes: int) -> None:
     rng = np.random.default_rng(0)
     for dtype in (np.float32, np.float64):
-        x = make_logits(rng, 1, 90_000, dtype, 5.0)
+        x = make_logits(rng, 1, classes, dtype, 5.0)
         assert same_bits(function(x, axis=1, n_threads=2), function(x, axis=1, n_threads=1))
         wanted = getattr(scipy.special, function.__name__)(x.astype(np.longdouble), axis=1)
         np.testing.assert_allclose(

@@ -232,6 +232,57 @@ static void NAME(check_row_part)(const KERNELS *ours, const KERNELS *scalar) {
     }
 }
 
+/* Rows that come from memory once: the parts, last one first, have the bits of the whole, its figures are those of sums
+   relative to the row's largest score, and its exponentials times a factor those that are stored and scaled. */
+#define LONG_ROW (FX_LONG + FX_PART)
+
+static void NAME(check_row_exp_scaled)(const KERNELS *ours, const KERNELS *scalar) {
+    static REAL x[LONG_ROW], stored[LONG_ROW], anew[LONG_ROW];
+    static fx_part parts[LONG_ROW / FX_PART];
+    static const double spreads[] = {1.0, 6.0, 300.0, 5000.0}, sizes[] = {1.0, 3e-37, 1e-300};
+    const KERNELS *both[] = {ours, scalar};
+    for (int i = 0; i < 24; ++i) {
+        ptrdiff_t n = FX_LONG + pick(FX_PART), count = n / FX_PART, first = pick(n), last = first + pick(3 * FX_PART);
+        double spread = spreads[i % 4], max = -INFINITY;
+        int masked = i / 4 % 2, peaked = i / 8 % 2, precise = i / 2 % 2;
+        for (ptrdiff_t j = 0; j < n; ++j) {
+            x[j] = (REAL)(spread * (uniform() + uniform() - 1.0));
+            if (masked && j >= first && j < last) x[j] = -INFINITY;
+            if (peaked && j == first) x[j] = (REAL)(spread * 2.0 + 40.0);
+            if (peaked && j == n - 1 && pick(2)) x[j] = x[first];
+            if ((double)x[j] > max) max = (double)x[j];
+        }
+        for (int k = 0; k < 2; ++k) {
+            double figures[3][6] = {{0}, {max}, {0}};
+            fx_rows out[3];
+            for (int way = 0; way < 3; ++way) {
+                double *to = figures[way];
+                fx_rows of = {to, NULL, to + 1, to + 2, to + 3, to + 4, to + 5, NULL, NULL, NULL, way == 1, precise};
+                out[way] = of;
+                if (way < 2) both[k]->rows_expsum(x, NULL, n, 1, n, stored, n, &of);
+            }
+            for (int how = FX_OWN; how != FX_DONE;) {
+                for (ptrdiff_t j = count; j-- > 0;)
+                    both[k]->row_part(x + j * FX_PART, NULL, fx_part_size(j * FX_PART, n), NULL, how, out + 2,
+                                      parts + j);
+                how = both[k]->row_end(parts, count, n, how, 0, out + 2);
+            }
+            for (int j = 0; j < 6; ++j) {
+                must_equal("parts", n, figures[2][j], figures[0][j]);
+                if (j != 3 && j != 5) NAME(compare)("figures", n, figures[0][j], figures[1][j], 0.0);
+            }
+            double factor = sizes[i % 3] / figures[0][4];
+            both[k]->rows_scale(stored, n, 1, n, &factor, NULL, stored, n);
+            for (ptrdiff_t j = 0; j < n; j += FX_PART)
+                both[k]->row_exp_scaled(x + j, n - j < FX_PART ? n - j : FX_PART, out, factor, anew + j);
+            for (ptrdiff_t j = 0; j < n; ++j) must_equal("scaled", n, (double)anew[j], (double)stored[j]);
+            memcpy(anew, x, sizeof anew);
+            both[k]->row_exp_scaled(anew, n, out, factor, anew);
+            for (ptrdiff_t j = 0; j < n; ++j) must_equal("in place", n, (double)anew[j], (double)stored[j]);
+        }
+    }
+}
+
 /* Checked with the parts. */
 static void NAME(check_row_end)(const KERNELS *ours, const KERNELS *scalar) {
     fx_part part = {.ties = 2.0, .others = 3.0};
