@@ -22,6 +22,8 @@ cdef extern from "kernels.h" nogil:
 
     Py_ssize_t fx_part_size(Py_ssize_t start, Py_ssize_t n)
     double fx_larger(double max, double more)
+    void fx_fence()
+    Py_ssize_t fx_streamed_from()
     bint fx_is_long(Py_ssize_t n, const fx_rows *of)
 
     enum:
@@ -167,6 +169,9 @@ cdef extern from "kernels.h" nogil:
         void (*row_gather)(const fx_entries *, const float *, const float *, Py_ssize_t, float *) noexcept nogil
         void (*row_scatter)(const fx_entries *, const float *, Py_ssize_t, Py_ssize_t, const float *, Py_ssize_t,
                             float *) noexcept nogil
+        void (*rows_stream)(const float *, Py_ssize_t, Py_ssize_t, const double *, const double *,
+                            const Py_ssize_t *, const double *, float *) noexcept nogil
+        void (*row_exp_stream)(const float *, Py_ssize_t, const fx_rows *, double, float *) noexcept nogil
         void (*from_f16)(const uint16_t *, float *, Py_ssize_t) noexcept nogil
         void (*to_f16)(const float *, uint16_t *, Py_ssize_t) noexcept nogil
         void (*from_bf16)(const uint16_t *, float *, Py_ssize_t) noexcept nogil
@@ -231,6 +236,7 @@ cdef extern from "kernels.h" nogil:
 
     ctypedef struct fx_table:
         const char *isa
+        int streams
         fx_f32_kernels f32
         fx_f64_kernels f64
 
@@ -244,6 +250,9 @@ ctypedef const fx_table *Table
 
 # Chosen at import and by set_isa(); read it once per call.
 cdef Table active
+
+# Results of so many bytes are streamed, if the table has stores for it.
+cdef Py_ssize_t streamed_from
 
 # How many threads to use for `work` elements: what was asked for (0: the default), less where work is small.
 cdef int threads_for(object n_threads, Py_ssize_t work) except -1

@@ -2,7 +2,7 @@
 from cython.parallel cimport prange
 from libc.math cimport isfinite
 
-from fastxent._kernels cimport (FX_DONE, FX_OWN, FX_PART, FX_WHOLE, Table, fx_is_long, fx_larger, fx_part,
+from fastxent._kernels cimport (FX_DONE, FX_OWN, FX_PART, FX_WHOLE, Table, fx_fence, fx_is_long, fx_larger, fx_part,
                                 fx_part_size, fx_rows, real, row_end, row_exp_scaled, row_max, row_part, rows_expsum,
                                 rows_scale)
 
@@ -64,17 +64,28 @@ cdef inline void scale_row(Table k, const real *e, Py_ssize_t n, const double *f
         rows_scale(k, e + i * FX_PART, n, 1, part_size(i, n), factor, offset, out + i * FX_PART, n)
 
 
+cdef inline void scale_part(Table k, const real *x, Py_ssize_t n, const fx_rows *of, double factor, bint streamed,
+                            real *out) noexcept nogil:
+    if real is float:
+        if streamed:
+            k.f32.row_exp_stream(x, n, of, factor, out)
+            fx_fence()
+            return
+    row_exp_scaled(k, x, n, of, factor, out)
+
+
 cdef inline void scale_anew(Table k, const real *x, Py_ssize_t stride, Py_ssize_t rows, Py_ssize_t n, const fx_rows *of,
-                            const double *factor, real *out, Py_ssize_t out_stride, int threads) noexcept nogil:
-    """`rows_scale` of exponentials that long rows have not stored. `out` may be `x`."""
+                            const double *factor, bint streamed, real *out, Py_ssize_t out_stride,
+                            int threads) noexcept nogil:
+    """`rows_scale` of exponentials that long rows have not stored. `out` may be `x` unless it is streamed."""
     cdef Py_ssize_t i, row
     cdef fx_rows one = of[0]
     for row in range(rows):
         one.max = of.max + row
         if isfinite(one.max[0]):
             for i in prange(parts_of(n), num_threads=threads, schedule="static"):
-                row_exp_scaled(k, x + row * stride + i * FX_PART, part_size(i, n), &one, factor[row],
-                               out + row * out_stride + i * FX_PART)
+                scale_part(k, x + row * stride + i * FX_PART, part_size(i, n), &one, factor[row], streamed,
+                           out + row * out_stride + i * FX_PART)
         else:
             one.ties = of.ties + row
             one.others = of.others + row

@@ -30,11 +30,11 @@ import numpy as np
 from fastxent._arrays cimport (FLOAT32, FLOAT64, INT64, UINT64, Integers, Rows, direct_rows, integers_of, is_direct,
                                read_integer, read_rows, rows_of, write_rows)
 from fastxent._heads cimport NOT_P, P, Head, extended, head_of, wide
-from fastxent._kernels cimport (FX_FEW, Table, Team, active, end_team, fx_hard, fx_is_long, fx_part, fx_rows,
-                                fx_target, fx_transform, next_item, real, row_chain, row_dot, row_moment, row_product, row_refused,
-                                row_stored_moment, row_subtract, row_target, rows_curvature, rows_expsum, rows_pick,
-                                rows_put, rows_scale, rows_transform, start_team, threads_for,
-                                watch_within)
+from fastxent._kernels cimport (FX_FEW, Table, Team, active, end_team, fx_fence, fx_hard, fx_is_long, fx_part, fx_rows,
+                                fx_target, fx_transform, next_item, real, row_chain, row_dot, row_moment, row_product,
+                                row_refused, row_stored_moment, row_subtract, row_target, rows_curvature, rows_expsum,
+                                rows_pick, rows_put, rows_scale, rows_transform, start_team, streamed_from,
+                                threads_for, watch_within)
 from fastxent._memory cimport empty
 from fastxent._parts cimport FX_PART, expsum_row, part_size, parts_of, scale_anew, scale_row, threads_within
 from fastxent._rows cimport align, block_size, chunk_rows, summed_rows
@@ -93,6 +93,7 @@ cdef struct Call:
     bint has_grad
     bint has_hess
     bint in_place
+    bint streamed              # gradients are too large to stay in a cache until they are read
     Rows grad
     Rows hess
     bint has_vector            # `grad` is to hold the product of the Hessian and the vector
@@ -149,6 +150,7 @@ cdef struct Scratch:
     uint8_t *bytes
 
 cdef enum:
+    STREAMED_CLASSES = 1000    # with fewer, nothing is gained: measured
     ELEMENTS = 6
     NO_LABEL = -1
     SOFT = -2
@@ -222,7 +224,7 @@ cdef Py_ssize_t lay_out(const Call *c, Scratch *s, char *memory, Py_ssize_t item
     s.tops_low = <double *>take(&memory, parts * sizeof(double))
     # A row that stands by itself may be nearly all the memory there is: nothing is taken that will not be used.
     s.x = take(&memory, block if c.chunk > 1 or c.has_hess or c.has_vector else 0)
-    s.e = take(&memory, block if c.chunk > 1 or c.in_place or c.transform.cap > 0.0 else 0)
+    s.e = take(&memory, block if c.chunk > 1 or c.in_place or c.streamed or c.transform.cap > 0.0 else 0)
     s.out = take(&memory, block if c.has_grad or c.has_hess else 0)
     s.y = take(&memory, block if c.kind == DENSE and (c.chunk > 1 or not direct) else 0)
     s.given = take(&memory, c.classes * itemsize if c.has_vector else 0)
@@ -976,7 +978,8 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
     cdef real *out = NULL
     cdef real *hess = NULL
     cdef real *grad = NULL
-    cdef bint in_place, anew, capped = c.transform.cap > 0.0
+    cdef const double *offset
+    cdef bint in_place, anew, streamed = False, capped = c.transform.cap > 0.0
     b.first = which * c.chunk
     b.count = min(c.chunk, c.n - b.first)
     b.low = b.e = NULL
@@ -991,9 +994,12 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
         read_rows(k, &c.scores, b.first, b.count, n, <real *>b.x)
     if c.transformed:
         transform_chunk(c, s, &b, like)
+    anew = not (c.has_hess or c.has_vector) and fx_is_long(n, &s.stats)
     if c.has_grad or c.has_hess:
         out = place(&c.grad if c.has_grad else &c.hess, &b, <real *>s.out, n, &out_stride)
-        if n <= FX_FEW or (in_place and (c.kind != LABELS or s.stats.precise)) or (capped and not c.has_grad):
+        streamed = c.streamed and (anew or c.within == 1) and out != <real *>s.out and out_stride == n
+        if (n <= FX_FEW or streamed or (in_place and (c.kind != LABELS or s.stats.precise))
+                or (capped and not c.has_grad)):
             b.e = s.e
         else:
             b.e = out
@@ -1003,7 +1009,6 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
         read_labels(c, s, &b, like)
     elif c.kind == DENSE:
         find_dense(c, s, &b, like)
-    anew = not (c.has_hess or c.has_vector) and fx_is_long(n, &s.stats)
     if c.within > 1:
         expsum_row(k, <real *>b.x, <real *>b.low, n, <real *>(b.e if not anew else NULL), &s.stats, s.parts, c.within)
     else:
@@ -1041,14 +1046,18 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
         grad = <real *>(s.x if c.has_vector else s.high)
         grad_stride = n
     if grad != NULL:
+        offset = s.offset if c.smoothing != 0.0 else NULL
         if anew:
-            scale_anew(k, <real *>b.x, b.x_stride, b.count, n, &s.stats, s.factor, grad, grad_stride, c.within)
+            scale_anew(k, <real *>b.x, b.x_stride, b.count, n, &s.stats, s.factor, streamed, grad, grad_stride,
+                       c.within)
+        elif streamed:
+            k.f32.rows_stream(<float *>b.e, b.count, n, s.factor, offset, s.label, s.at_label, <float *>grad)
         elif c.within > 1:
-            scale_row(k, <real *>b.e, n, s.factor, s.offset if c.smoothing != 0.0 else NULL, grad, c.within)
+            scale_row(k, <real *>b.e, n, s.factor, offset, grad, c.within)
         else:
-            rows_scale(k, <real *>b.e, b.e_stride, b.count, n, s.factor, s.offset if c.smoothing != 0.0 else NULL, grad,
-                       grad_stride)
-        add_targets(c, s, &b, grad, grad_stride)
+            rows_scale(k, <real *>b.e, b.e_stride, b.count, n, s.factor, offset, grad, grad_stride)
+        if anew or not streamed:
+            add_targets(c, s, &b, grad, grad_stride)
     if c.has_vector:
         for i in range(b.count):
             s.factor[i] = s.curve_scale[i] * s.inverse[i]
@@ -1069,6 +1078,8 @@ cdef void loss_chunks(Call *c, Scratch *s, Team *team, int thread, real *like) n
     while which >= 0:
         loss_chunk(c, s, which, like)
         which = next_item(team, thread)
+    if c.streamed:
+        fx_fence()
 
 
 cdef double run(Call *c, int threads, real *like) except? -1.0:
@@ -1083,6 +1094,10 @@ cdef double run(Call *c, int threads, real *like) except? -1.0:
     c.within = threads_within(threads, chunks, c.chunk, c.classes)
     if c.within > 1:
         threads = 1
+    # Labels are put into their rows on the way; other targets would have to read gradients once more.
+    c.streamed = (real is float and c.has_grad and not (c.has_hess or c.has_vector or c.in_place)
+                  and c.kind == LABELS and c.linear and c.transform.cap == 0.0 and c.classes >= STREAMED_CLASSES
+                  and c.kernels.streams and c.n * c.classes * <Py_ssize_t>sizeof(float) >= streamed_from)
     size = lay_out(c, &measured, NULL, sizeof(real))
     memory = <char *>malloc(threads * size + sums * sizeof(double) + threads * sizeof(Scratch))
     start_team(&team, threads, chunks, c.n * c.classes, memory)

@@ -115,7 +115,7 @@ cdef void special_chunk(const Special *c, Scratch *s, Py_ssize_t which, real *li
         for i in range(count):
             s.factor[i] = 1.0 / s.stats.stored[i]
         if anew:
-            scale_anew(k, x, x_stride, count, n, &s.stats, s.factor, out, out_stride, c.within)
+            scale_anew(k, x, x_stride, count, n, &s.stats, s.factor, False, out, out_stride, c.within)
         elif c.within > 1:
             scale_row(k, e, n, s.factor, NULL, out, c.within)
         else:

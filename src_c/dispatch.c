@@ -1,5 +1,8 @@
-/* Which tables this machine can run. */
+/* What this machine can run, and what pays on it. */
+#define _DEFAULT_SOURCE
 #include "kernels.h"
+
+#include <unistd.h>
 
 extern const fx_table fx_table_scalar;
 #if defined(__x86_64__)
@@ -26,4 +29,15 @@ int fx_tables(const fx_table **tables, int room) {
     if (count > room) count = room;
     for (int i = 0; i < count; ++i) tables[i] = present[i];
     return count;
+}
+
+/* Results that the last cache holds are there for whoever reads them next: half of it is left to them. Measured: Intel's
+   processors gain up to a third, AMD's (Zen 4) lose. */
+ptrdiff_t fx_streamed_from(void) {
+#if defined(__x86_64__) && defined(_SC_LEVEL3_CACHE_SIZE)
+    ptrdiff_t cache = (ptrdiff_t)sysconf(_SC_LEVEL3_CACHE_SIZE), least = (ptrdiff_t)32 << 20;
+    __builtin_cpu_init();
+    if (__builtin_cpu_is("intel")) return cache / 2 > least ? cache / 2 : least;
+#endif
+    return PTRDIFF_MAX;
 }

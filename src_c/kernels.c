@@ -94,6 +94,7 @@
 #include "kernels_sigmoid.h"
 #include "kernels_probability.h"
 #include "kernels_sparse.h"
+#include "kernels_stream.h"
 
 /* Whether a label is not in [0, classes). */
 static int f64k_any_beyond(const int64_t *labels, ptrdiff_t n, ptrdiff_t classes) {
@@ -240,6 +241,7 @@ static void f32k_to_bf16(const float *x, uint16_t *out, ptrdiff_t n) {
 
 const fx_table CONCATENATE(fx_table_, FX_ISA) = {
     STRING(FX_ISA),
+    FX_STREAMS,
     {
 #define FX_KERNEL(type, name, arguments) f32k_##name,
 #define FX_FLOAT(type, name, arguments) f32k_##name,

@@ -63,6 +63,13 @@ static inline ptrdiff_t fx_part_size(ptrdiff_t start, ptrdiff_t n) {
     return n - start < 2 * FX_PART ? n - start : FX_PART;
 }
 
+/* Whatever a thread has streamed is there for others from now on. */
+static inline void fx_fence(void) {
+#ifdef __SSE2__
+    __builtin_ia32_sfence();
+#endif
+}
+
 /* The larger of what was found so far and in one more part; a NaN is larger than what came before. */
 static inline double fx_larger(double max, double more) { return more > max || more != more ? more : max; }
 
@@ -189,11 +196,15 @@ typedef struct {
 
 typedef struct {
     const char *isa;
+    int streams; /* whether it has stores that go past the caches */
     fx_f32_kernels f32;
     fx_f64_kernels f64;
 } fx_table;
 
 /* The tables of the instruction sets that this machine has, best first, at most `room`; returns how many. */
 int fx_tables(const fx_table **tables, int room);
+
+/* From how many bytes on results are to be streamed, on this machine. */
+ptrdiff_t fx_streamed_from(void);
 
 #endif

@@ -1075,15 +1075,15 @@ static void KERNEL(rows_scale)(const REAL *e, ptrdiff_t e_stride, ptrdiff_t rows
     }
 }
 
-/* Exponentials multiplied by a factor as soon as they are made. */
+/* Exponentials multiplied by a factor as soon as they are made; memory is asked for ahead, in bytes. */
 static FX_INLINE void KERNEL(exp_scaled_to)(const REAL *x, ptrdiff_t n, const OP(reference) *to, int plain,
-                                            const OP(scaling) *by, REAL *out) {
+                                            const OP(scaling) *by, REAL *out, ptrdiff_t out_ahead) {
     fx_mode mode = {plain, 0, 0, 0, 1};
     BUNDLED(reference) all = OP(refer_all)(to);
     ptrdiff_t i = 0;
     for (; i + BUNDLE * LANES <= n; i += BUNDLE * LANES) {
         KERNEL(fetch)((const char *)(x + i) + ROWS_AHEAD, 0, 0, BUNDLE);
-        KERNEL(fetch)((const char *)(out + i) + ROWS_AHEAD, 1, 0, BUNDLE);
+        if (out_ahead) KERNEL(fetch)((const char *)(out + i) + out_ahead, 1, 0, BUNDLE);
         BUNDLED(vector) rest, zero = BUNDLED(set)(0);
         BUNDLED(vector) e = BUNDLED(exp_relative)(BUNDLED(load)(x + i, LANES), zero, &all, mode, &rest);
         for (int u = 0; u < BUNDLE; ++u) OP(store)(out + i + u * LANES, OP(scaled)(e.at[u], by, 1, 0));
@@ -1095,23 +1095,31 @@ static FX_INLINE void KERNEL(exp_scaled_to)(const REAL *x, ptrdiff_t n, const OP
     }
 }
 
-/* What rows_expsum would store of scores in a row of finite maximum, multiplied by a factor as in rows_scale. */
-static void KERNEL(row_exp_scaled)(const REAL *x, ptrdiff_t n, const fx_rows *of, double factor, REAL *out) {
+static FX_NOINLINE void KERNEL(exp_scaled)(const REAL *x, ptrdiff_t n, const fx_rows *of, const OP(scaling) *by,
+                                           REAL *out, ptrdiff_t out_ahead) {
     REAL max = (REAL)of->max[0];
     V top = OP(set)(max), none = OP(set)(0);
-    OP(scaling) by = OP(scale_by)(factor, 0.0);
     if (of->precise) {
         fx_part unused;
-        OP(row) at = {x, x, n, out, ROWS_AHEAD, ROWS_AHEAD, 1, 0};
+        OP(row) at = {x, x, n, out, ROWS_AHEAD, out_ahead, 1, 0};
         KERNEL(part)(&at, FX_WHOLE, of, 0, &unused);
-        KERNEL(scale_row)(out, n, &by, 1, 0, out);
-    } else if (OP(is_plain)(max)) {
-        OP(reference) to = OP(refer_plainly)(top, none);
-        KERNEL(exp_scaled_to)(x, n, &to, 1, &by, out);
-    } else {
-        OP(reference) to = OP(refer_to)(top, none);
-        KERNEL(exp_scaled_to)(x, n, &to, 0, &by, out);
+        KERNEL(scale_row)(out, n, by, 1, 0, out);
+        return;
     }
+    int plain = OP(is_plain)(max);
+    OP(reference) to = plain ? OP(refer_plainly)(top, none) : OP(refer_to)(top, none);
+    if (COMPACT)
+        KERNEL(exp_scaled_to)(x, n, &to, plain, by, out, out_ahead);
+    else if (plain)
+        KERNEL(exp_scaled_to)(x, n, &to, 1, by, out, out_ahead);
+    else
+        KERNEL(exp_scaled_to)(x, n, &to, 0, by, out, out_ahead);
+}
+
+/* What rows_expsum would store of scores in a row of finite maximum, multiplied by a factor as in rows_scale. */
+static void KERNEL(row_exp_scaled)(const REAL *x, ptrdiff_t n, const fx_rows *of, double factor, REAL *out) {
+    OP(scaling) by = OP(scale_by)(factor, 0.0);
+    KERNEL(exp_scaled)(x, n, of, &by, out, ROWS_AHEAD);
 }
 
 /* factor * e * (1 - p) + root |root| e^2, p = inverse * e; the second term if it is `bent`. Only the largest score can have

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define FX_ISA avx2
+#define FX_STREAMS 1
 #define F32_LANES 8
 #define F64_LANES 4
 
@@ -27,6 +28,8 @@ static inline f32v f32_load(const float *p) { return _mm256_loadu_ps(p); }
 static inline f64v f64_load(const double *p) { return _mm256_loadu_pd(p); }
 static inline void f32_store(float *p, f32v a) { _mm256_storeu_ps(p, a); }
 static inline void f64_store(double *p, f64v a) { _mm256_storeu_pd(p, a); }
+/* To an aligned place, past the caches. */
+static inline void f32_stream(float *p, f32v a) { _mm256_stream_ps(p, a); }
 
 /* Ones in the first k lanes. */
 static inline __m256i f32_first(ptrdiff_t k) {

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #define FX_ISA avx512
+#define FX_STREAMS 1
 #define F32_LANES 16
 #define F64_LANES 8
 
@@ -26,6 +27,9 @@ static inline f32v f32_load(const float *p) { return _mm512_loadu_ps(p); }
 static inline f64v f64_load(const double *p) { return _mm512_loadu_pd(p); }
 static inline void f32_store(float *p, f32v a) { _mm512_storeu_ps(p, a); }
 static inline void f64_store(double *p, f64v a) { _mm512_storeu_pd(p, a); }
+
+/* To an aligned place, past the caches. */
+static inline void f32_stream(float *p, f32v a) { _mm512_stream_ps(p, a); }
 
 static inline f32v f32_load_part(const float *p, ptrdiff_t k, float fill) {
     return _mm512_mask_loadu_ps(_mm512_set1_ps(fill), (__mmask16)((1u << k) - 1u), p);

@@ -14,6 +14,7 @@
 #define FX_ISA scalar
 #define FX_UNFUSED /* f32_fma and f64_fma round twice */
 #define FX_COMPACT /* see kernels.c */
+#define FX_STREAMS 0
 #define F32_LANES 4
 #define F64_LANES 2
 
@@ -46,6 +47,8 @@ static inline f64v f64_load(const double *p) {
 }
 static inline void f32_store(float *p, f32v a) { memcpy(p, &a, sizeof a); }
 static inline void f64_store(double *p, f64v a) { memcpy(p, &a, sizeof a); }
+/* To an aligned place, past the caches: there is no such store. */
+static inline void f32_stream(float *p, f32v a) { f32_store(p, a); }
 static inline f32v f32_load_part(const float *p, ptrdiff_t k, float fill) {
     f32v a = f32_set(fill);
     if (k == 4) return f32_load(p);

@@ -231,6 +231,28 @@ def test_long_rows_whatever_is_asked_for(loss: Loss, dtype: Any, isa: str) -> No
                 assert same_bits(value, got[0]) and same_bits(grad, got[1]), (form, options)
 
 
+@pytest.mark.parametrize("isa", [isa for isa in fx.info()["isas"] if isa != "scalar"], indirect=True)
+@pytest.mark.parametrize("n, classes", [(40_003, 1_001), (5_000, 8_003), (309, 130_001)])
+def test_gradients_larger_than_the_caches(n: int, classes: int, isa: str) -> None:
+    """On some machines they are stored past them: with the bits of as many small gradients."""
+    rng = np.random.default_rng(0)
+    logits = rng.standard_normal((n, classes), np.float32) * 4
+    logits[3] = np.nan
+    labels = rng.integers(0, classes, n)
+    labels[::7] = -1
+    weights = rng.random(n)
+    for options in ({}, {"label_smoothing": 0.1, "temperature": 1.7}):
+        shared = {"reduction": "sum", "grad": True, "ignore_index": -1, **options}
+        room = np.full(logits.size + 5, 7.0, np.float32)
+        grad = room[3 : 3 + logits.size].reshape(logits.shape)
+        fx.softmax_cross_entropy(logits, labels, sample_weight=weights, **(shared | {"grad": grad}))
+        for few in np.array_split(np.arange(n), 8):
+            rows = slice(few[0], few[-1] + 1)
+            small = fx.softmax_cross_entropy(logits[rows], labels[rows], sample_weight=weights[rows], **shared)[1]
+            assert same_bits(grad[rows], small)
+        assert np.all(room[:3] == 7) and np.all(room[-2:] == 7)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_long_rows_without_a_finite_maximum(bad: float, dtype: Any) -> None:

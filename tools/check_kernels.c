@@ -231,6 +231,48 @@ static void check_widening(void (*ours)(const uint16_t *, float *, ptrdiff_t),
     }
 }
 
+/* More than FX_FEW classes, with the bits of rows_scale and rows_put, wherever the rows begin, and nothing beside them. */
+static void f32_check_rows_stream(const fx_f32_kernels *ours, const fx_f32_kernels *scalar) {
+    static float e[SIZE], streamed[SIZE], stored[SIZE];
+    const fx_f32_kernels *both[] = {ours, scalar};
+    for (int i = 2 * FX_FEW; i < 2 * LENGTHS; ++i) {
+        ptrdiff_t n = length_of(i / 2), rows = 1 + pick(ROWS), label[ROWS], shift = pick(8);
+        double factor[ROWS], offset[ROWS], at_label[ROWS];
+        const double *offsets = pick(2) ? offset : NULL;
+        for (ptrdiff_t j = 0; j < rows * n; ++j) e[j] = (float)exp(-100.0 * uniform());
+        for (ptrdiff_t row = 0; row < rows; ++row) {
+            factor[row] = pick(4) ? uniform() : 1e-38 * uniform();
+            offset[row] = -uniform() / (double)n;
+            at_label[row] = -uniform();
+            label[row] = pick(n + 1) - 1;
+        }
+        for (int k = 0; k < 2; ++k) {
+            f32_clear(streamed, stored);
+            both[k]->rows_stream(e, rows, n, factor, offsets, label, at_label, streamed + shift);
+            both[k]->rows_scale(e, n, rows, n, factor, offsets, stored + shift, n);
+            both[k]->rows_put(stored + shift, n, rows, label, at_label);
+            for (ptrdiff_t j = 0; j < SIZE; ++j) must_equal("", n, (double)streamed[j], (double)stored[j]);
+        }
+    }
+}
+
+static void f32_check_row_exp_stream(const fx_f32_kernels *ours, const fx_f32_kernels *scalar) {
+    static float x[SIZE], streamed[SIZE], stored[SIZE];
+    const fx_f32_kernels *both[] = {ours, scalar};
+    for (int i = 0; i < 60; ++i) {
+        ptrdiff_t n = 1 + pick(SIZE - 8), shift = pick(8);
+        double max = i % 3 ? 9.0 : 90.0;
+        fx_rows of = {.max = &max, .precise = i % 2};
+        for (ptrdiff_t j = 0; j < n; ++j) x[j] = (float)(max - 60.0 * uniform());
+        for (int k = 0; k < 2; ++k) {
+            f32_clear(streamed, stored);
+            both[k]->row_exp_stream(x, n, &of, 1e-10, streamed + shift);
+            both[k]->row_exp_scaled(x, n, &of, 1e-10, stored + shift);
+            for (ptrdiff_t j = 0; j < SIZE; ++j) must_equal("", n, (double)streamed[j], (double)stored[j]);
+        }
+    }
+}
+
 static void f32_check_from_f16(const fx_f32_kernels *ours, const fx_f32_kernels *scalar) {
     check_widening(ours->from_f16, scalar->from_f16);
 }
