@@ -168,7 +168,7 @@ cdef Py_ssize_t lay_out(const Call *c, Scratch *s, char *memory, Py_ssize_t item
     cdef Py_ssize_t figure = c.chunk * <Py_ssize_t>sizeof(double)
     cdef Py_ssize_t block = block_size(c.chunk, c.classes, itemsize), rows = c.chunk * c.classes * itemsize
     cdef Py_ssize_t parts = parts_of(c.classes)
-    cdef bint smoothed = c.smoothing != 0.0
+    cdef bint anew, smoothed = c.smoothing != 0.0
     cdef bint direct = is_direct(&c.dense, <double *>NULL) if itemsize == 8 else is_direct(&c.dense, <float *>NULL)
     cdef char *start = align(memory)
     memory = start
@@ -224,7 +224,9 @@ cdef Py_ssize_t lay_out(const Call *c, Scratch *s, char *memory, Py_ssize_t item
     s.tops_low = <double *>take(&memory, parts * sizeof(double))
     # A row that stands by itself may be nearly all the memory there is: nothing is taken that will not be used.
     s.x = take(&memory, block if c.chunk > 1 or c.has_hess or c.has_vector else 0)
-    s.e = take(&memory, block if c.chunk > 1 or c.in_place or c.streamed or c.transform.cap > 0.0 else 0)
+    anew = fx_is_long(c.classes, &s.stats) and not (c.has_hess or c.has_vector)
+    s.e = take(&memory, block if c.chunk > 1 or c.transform.cap > 0.0 or ((c.in_place or c.streamed) and not anew)
+               else 0)
     s.out = take(&memory, block if c.has_grad or c.has_hess else 0)
     s.y = take(&memory, block if c.kind == DENSE and (c.chunk > 1 or not direct) else 0)
     s.given = take(&memory, c.classes * itemsize if c.has_vector else 0)

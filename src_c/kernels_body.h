@@ -316,8 +316,8 @@ static FX_INLINE void KERNEL(part_rare)(const OP(row) *at, int paired, int brief
 }
 
 /* Gives a part its own maximum; where that lies too far from zero for parts to be compared by a power of two, all there is to
-   say is that others are NaN. The next part is asked for while this one is summed up: memory would be waited for while its
-   maximum is looked for. Returns whether there is something to sum up. */
+   say is that others are NaN. A NaN among masked classes hides from the maximum. While a part is summed up the next one is
+   asked for, which would be waited for when the next maximum is looked for. Returns whether there is something to sum up. */
 static FX_NOINLINE int KERNEL(find_own)(OP(row) *at, fx_part *out) {
     fx_part none = {.max = (double)KERNEL(max)(at->x, at->n)};
     *out = none;
@@ -325,6 +325,8 @@ static FX_NOINLINE int KERNEL(find_own)(OP(row) *at, fx_part *out) {
     at->distant = 1;
     if (fabs(none.max) < (double)FAR) return 1;
     if (none.max != -INFINITY) out->others = NAN;
+    for (ptrdiff_t i = 0; i < at->n; ++i)
+        if (at->x[i] != at->x[i]) out->others = NAN;
     return 0;
 }
 
@@ -352,12 +354,12 @@ static FX_NOINLINE void KERNEL(part)(OP(row) *at, int how, const fx_rows *of, pt
 /* Take a part relative to a larger maximum: what was tied with its own is one of the others, and all of it a power of two
    smaller. */
 static inline void KERNEL(lower_part)(fx_part *part, const fx_part *to) {
-    double by = ldexp(1.0, (int)(part->shift - to->shift)), tied = part->ties * part->top;
-    double others = part->others + tied, rounded = others - part->others;
+    int power = (int)(part->shift - to->shift);
+    double tied = part->ties * part->top, others = part->others + tied, rounded = others - part->others;
     double rest = (part->others - (others - rounded)) + (tied - rounded);
     rest += fma(part->ties, part->top, -tied) + part->ties * part->top_rest;
-    part->others = others * by;
-    part->rest = (part->rest + rest) * by;
+    part->others = ldexp(others, power);
+    part->rest = ldexp(part->rest + rest, power);
     part->ties = 0.0;
 }
 

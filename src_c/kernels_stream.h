@@ -2,20 +2,20 @@
 
 /* Numbers on their way to memory. They are collected until cache lines are full, for only those go there at once; rows begin
    and end within lines. */
-#define LINE 16
-#define COLLECTED (64 * LINE)
+#define FX_LINE 16
+#define FX_COLLECTED (64 * FX_LINE)
 typedef struct {
     float *to; /* where collected[0] belongs */
     ptrdiff_t first, filled;
-    _Alignas(64) float collected[COLLECTED];
+    _Alignas(64) float collected[FX_COLLECTED];
 } f32_collector;
 
 /* What is collected goes out: all of it, or whole lines. */
 static FX_NOINLINE void f32k_flush(f32_collector *s, int all) {
     ptrdiff_t i = s->first;
-    for (; i % LINE && i < s->filled; ++i) s->to[i] = s->collected[i];
-    for (; i + LINE <= s->filled; i += LINE)
-        for (ptrdiff_t j = i; j < i + LINE; j += F32_LANES) f32_stream(s->to + j, f32_load(s->collected + j));
+    for (; i % FX_LINE && i < s->filled; ++i) s->to[i] = s->collected[i];
+    for (; i + FX_LINE <= s->filled; i += FX_LINE)
+        for (ptrdiff_t j = i; j < i + FX_LINE; j += F32_LANES) f32_stream(s->to + j, f32_load(s->collected + j));
     if (all) {
         for (; i < s->filled; ++i) s->to[i] = s->collected[i];
         return;
@@ -31,10 +31,10 @@ static inline void f32k_begin_stream(f32_collector *s, float *out) {
     s->to = out - s->first;
 }
 
-/* Room for so many of n numbers: more than one line. */
+/* Room for so many of n numbers: a line at least. */
 static inline ptrdiff_t f32k_make_room(f32_collector *s, ptrdiff_t n) {
-    if (s->filled > COLLECTED - LINE) f32k_flush(s, 0);
-    return n < COLLECTED - s->filled ? n : COLLECTED - s->filled;
+    if (s->filled > FX_COLLECTED - FX_LINE) f32k_flush(s, 0);
+    return n < FX_COLLECTED - s->filled ? n : FX_COLLECTED - s->filled;
 }
 
 /* rows_scale and rows_put for rows one behind the other that will not be read soon. */
@@ -47,7 +47,7 @@ static void f32k_rows_stream(const float *e, ptrdiff_t rows, ptrdiff_t n, const 
         for (ptrdiff_t j = 0, k; j < n; j += k) {
             k = f32k_make_room(&s, n - j);
             float *to = s.collected + s.filled;
-            f32k_scale_row(e + i * n + j, k, &by, 1, 1, to);
+            f32k_scale_row(e + i * n + j, k, &by, 1, offset != NULL, to);
             if (label[i] >= j && label[i] < j + k) to[label[i] - j] = (float)at_label[i];
             s.filled += k;
         }
@@ -55,7 +55,7 @@ static void f32k_rows_stream(const float *e, ptrdiff_t rows, ptrdiff_t n, const 
     f32k_flush(&s, 1);
 }
 
-/* The same of exponentials as row_exp_scaled makes them. */
+/* row_exp_scaled for a row, or a part of one, that will not be read soon. */
 static void f32k_row_exp_stream(const float *x, ptrdiff_t n, const fx_rows *of, double factor, float *out) {
     f32_scaling by = f32_scale_by(factor, 0.0);
     f32_collector s;

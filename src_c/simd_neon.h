@@ -27,7 +27,7 @@ static inline f32v f32_load(const float *p) { return vld1q_f32(p); }
 static inline f64v f64_load(const double *p) { return vld1q_f64(p); }
 static inline void f32_store(float *p, f32v a) { vst1q_f32(p, a); }
 static inline void f64_store(double *p, f64v a) { vst1q_f64(p, a); }
-/* To an aligned place, past the caches: there is no such store. */
+/* To an aligned place, past the caches elsewhere: no such store is used. */
 static inline void f32_stream(float *p, f32v a) { f32_store(p, a); }
 static inline f32v f32_load_part(const float *p, ptrdiff_t k, float fill) {
     float lanes[4] = {fill, fill, fill, fill};

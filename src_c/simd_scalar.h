@@ -47,7 +47,7 @@ static inline f64v f64_load(const double *p) {
 }
 static inline void f32_store(float *p, f32v a) { memcpy(p, &a, sizeof a); }
 static inline void f64_store(double *p, f64v a) { memcpy(p, &a, sizeof a); }
-/* To an aligned place, past the caches: there is no such store. */
+/* To an aligned place, past the caches elsewhere: plain C has no such store. */
 static inline void f32_stream(float *p, f32v a) { f32_store(p, a); }
 static inline f32v f32_load_part(const float *p, ptrdiff_t k, float fill) {
     f32v a = f32_set(fill);

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -256,20 +257,44 @@ def test_gradients_larger_than_the_caches(n: int, classes: int, isa: str) -> Non
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_long_rows_without_a_finite_maximum(bad: float, dtype: Any) -> None:
-    """As short rows in front of classes that are masked."""
-    logits = make_logits(np.random.default_rng(0), 2, 500, dtype)
-    logits[0, [3, 400]] = bad
-    logits[1] = -np.inf if bad == -np.inf else logits[1]
-    long = np.full((2, 130_001), -np.inf, dtype)
-    long[:, -500:] = logits
-    for n_threads, function in product((1, 2), (fx.softmax, fx.logsumexp)):
-        wanted, got = function(logits, axis=1), function(long, axis=1, n_threads=n_threads)
-        np.testing.assert_array_equal(got[..., -500:] if function is fx.softmax else got, wanted)
-    for n_threads in (1, 2):
-        wanted = fx.softmax_cross_entropy(logits, [3, 5], grad=True, reduction="none")
-        got = fx.softmax_cross_entropy(long, [129_504, 129_506], grad=True, reduction="none", n_threads=n_threads)
-        np.testing.assert_array_equal(got[0], wanted[0])
-        np.testing.assert_array_equal(got[1][:, -500:], wanted[1])
+    """As short rows in front of classes that are masked, wherever the bad score stands."""
+    same = partial(np.testing.assert_allclose, rtol=4 * np.finfo(dtype).eps)  # of sums in another order
+    for place in (3, 400):
+        logits = make_logits(np.random.default_rng(0), 2, 500, dtype)
+        logits[0, place] = bad
+        logits[1] = -np.inf if bad == -np.inf else logits[1]
+        long = np.full((2, 130_001), -np.inf, dtype)
+        long[:, :200], long[:, -300:] = logits[:, :200], logits[:, 200:]
+        kept = np.r_[:200, 129_701:130_001]
+        for n_threads in (1, 2):
+            same(fx.softmax(long, axis=1, n_threads=n_threads)[:, kept], fx.softmax(logits, axis=1))
+            same(fx.logsumexp(long, axis=1, n_threads=n_threads), fx.logsumexp(logits, axis=1))
+            wanted = fx.softmax_cross_entropy(logits, [204, 5], grad=True, reduction="none")
+            got = fx.softmax_cross_entropy(long, [129_705, 5], grad=True, reduction="none", n_threads=n_threads)
+            same(got[0], wanted[0])
+            same(got[1][:, kept], wanted[1])
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_a_bad_score_among_masked_classes(n_threads: int, isa: str) -> None:
+    for dtype, place in product((np.float32, np.float64), (0, 20_000, 49_999)):
+        logits = np.full((1, 130_000), -np.inf, dtype)
+        logits[0, 90_000:98_000] = 1
+        logits[0, place] = np.nan
+        loss, grad = fx.softmax_cross_entropy(logits, [90_001], grad=True, n_threads=n_threads)
+        assert np.isnan(loss) and np.isnan(grad[0, 90_001])
+        assert np.isnan(fx.logsumexp(logits, axis=1, n_threads=n_threads)).all()
+
+
+@pytest.mark.parametrize("high, low", [(800, 300), (1000, 400), (3, -702), (-100, -700), (2040, 1500), (2100, 1500)])
+def test_a_score_far_above_a_long_row(high: float, low: float, isa: str) -> None:
+    """As far as the result is a normal number."""
+    logits = np.full((1, 130_000), low, np.float64)
+    logits[0, 7] = high
+    exact = 129_999 * np.exp(np.longdouble(low - high))
+    loss, grad = fx.softmax_cross_entropy(logits, [7], grad=True, reduction="none")
+    np.testing.assert_allclose(loss, np.float64(exact), rtol=4e-16)
+    np.testing.assert_allclose(grad[0, 7], -np.float64(exact), rtol=4e-16)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -239,9 +239,9 @@ static void f32_check_rows_stream(const fx_f32_kernels *ours, const fx_f32_kerne
         ptrdiff_t n = length_of(i / 2), rows = 1 + pick(ROWS), label[ROWS], shift = pick(8);
         double factor[ROWS], offset[ROWS], at_label[ROWS];
         const double *offsets = pick(2) ? offset : NULL;
-        for (ptrdiff_t j = 0; j < rows * n; ++j) e[j] = (float)exp(-100.0 * uniform());
+        for (ptrdiff_t j = 0; j < rows * n; ++j) e[j] = pick(9) ? (float)exp(-100.0 * uniform()) : 0.0f;
         for (ptrdiff_t row = 0; row < rows; ++row) {
-            factor[row] = pick(4) ? uniform() : 1e-38 * uniform();
+            factor[row] = (pick(4) ? 1.0 : 1e-38) * (uniform() - 0.2);
             offset[row] = -uniform() / (double)n;
             at_label[row] = -uniform();
             label[row] = pick(n + 1) - 1;
@@ -251,7 +251,7 @@ static void f32_check_rows_stream(const fx_f32_kernels *ours, const fx_f32_kerne
             both[k]->rows_stream(e, rows, n, factor, offsets, label, at_label, streamed + shift);
             both[k]->rows_scale(e, n, rows, n, factor, offsets, stored + shift, n);
             both[k]->rows_put(stored + shift, n, rows, label, at_label);
-            for (ptrdiff_t j = 0; j < SIZE; ++j) must_equal("", n, (double)streamed[j], (double)stored[j]);
+            if (memcmp(streamed, stored, sizeof stored)) differ("", n, INFINITY); /* zeros have signs */
         }
     }
 }

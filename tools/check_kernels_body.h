@@ -235,19 +235,23 @@ static void NAME(check_row_part)(const KERNELS *ours, const KERNELS *scalar) {
 /* Rows that come from memory once: the parts, last one first, have the bits of the whole, its figures are those of sums
    relative to the row's largest score, and its exponentials times a factor those that are stored and scaled. */
 #define LONG_ROW (FX_LONG + FX_PART)
+#define BELOW (DIGITS == DBL_MANT_DIG ? 700.0 : 84.0)
 
 static void NAME(check_row_exp_scaled)(const KERNELS *ours, const KERNELS *scalar) {
     static REAL x[LONG_ROW], stored[LONG_ROW], anew[LONG_ROW];
     static fx_part parts[LONG_ROW / FX_PART];
     static const double spreads[] = {1.0, 6.0, 300.0, 5000.0}, sizes[] = {1.0, 3e-37, 1e-300};
     const KERNELS *both[] = {ours, scalar};
-    for (int i = 0; i < 24; ++i) {
+    /* A score as far above all others as they still count, above zero and below. */
+    static const double apart[][2] = {{1.2 * BELOW, 0.45 * BELOW}, {3.0, -BELOW}, {-0.2 * BELOW, -0.95 * BELOW}};
+    for (int i = 0; i < 36; ++i) {
         ptrdiff_t n = FX_LONG + pick(FX_PART), count = n / FX_PART, first = pick(n), last = first + pick(3 * FX_PART);
         double spread = spreads[i % 4], max = -INFINITY;
-        int masked = i / 4 % 2, peaked = i / 8 % 2, precise = i / 2 % 2;
+        int masked = i / 4 % 2, peaked = i < 24 && i / 8 % 2, precise = i / 2 % 2;
         for (ptrdiff_t j = 0; j < n; ++j) {
             x[j] = (REAL)(spread * (uniform() + uniform() - 1.0));
-            if (masked && j >= first && j < last) x[j] = -INFINITY;
+            if (i >= 24) x[j] = (REAL)(j == first ? apart[i % 3][0] : apart[i % 3][1] + uniform());
+            if (masked && j >= first && j < last) x[j] = i == 4 && j == last - 3 ? (REAL)NAN : -(REAL)INFINITY;
             if (peaked && j == first) x[j] = (REAL)(spread * 2.0 + 40.0);
             if (peaked && j == n - 1 && pick(2)) x[j] = x[first];
             if ((double)x[j] > max) max = (double)x[j];
