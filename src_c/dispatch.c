@@ -32,7 +32,7 @@ int fx_tables(const fx_table **tables, int room) {
 }
 
 /* Results that the last cache holds are there for whoever reads them next: half of it is left to them. Measured: Intel's
-   processors gain up to a third, AMD's (Zen 4) lose. */
+   processors gain up to a sixth, AMD's (Zen 4) lose. */
 ptrdiff_t fx_streamed_from(void) {
 #if defined(__x86_64__) && defined(_SC_LEVEL3_CACHE_SIZE)
     ptrdiff_t cache = (ptrdiff_t)sysconf(_SC_LEVEL3_CACHE_SIZE), least = (ptrdiff_t)32 << 20;
