@@ -106,6 +106,7 @@ cdef struct Call:
 # Per-row figures of a chunk, and room for rows; one of these for each thread.
 cdef struct Scratch:
     fx_rows stats
+    bint anew                  # exponentials are not stored, but made once more for the gradient
     fx_hard hard
     fx_part *parts             # of a row that is taken in parts
     fx_target *targets
@@ -168,7 +169,7 @@ cdef Py_ssize_t lay_out(const Call *c, Scratch *s, char *memory, Py_ssize_t item
     cdef Py_ssize_t figure = c.chunk * <Py_ssize_t>sizeof(double)
     cdef Py_ssize_t block = block_size(c.chunk, c.classes, itemsize), rows = c.chunk * c.classes * itemsize
     cdef Py_ssize_t parts = parts_of(c.classes)
-    cdef bint anew, smoothed = c.smoothing != 0.0
+    cdef bint smoothed = c.smoothing != 0.0
     cdef bint direct = is_direct(&c.dense, <double *>NULL) if itemsize == 8 else is_direct(&c.dense, <float *>NULL)
     cdef char *start = align(memory)
     memory = start
@@ -224,8 +225,8 @@ cdef Py_ssize_t lay_out(const Call *c, Scratch *s, char *memory, Py_ssize_t item
     s.tops_low = <double *>take(&memory, parts * sizeof(double))
     # A row that stands by itself may be nearly all the memory there is: nothing is taken that will not be used.
     s.x = take(&memory, block if c.chunk > 1 or c.has_hess or c.has_vector else 0)
-    anew = fx_is_long(c.classes, &s.stats) and not (c.has_hess or c.has_vector)
-    s.e = take(&memory, block if c.chunk > 1 or c.transform.cap > 0.0 or ((c.in_place or c.streamed) and not anew)
+    s.anew = fx_is_long(c.classes, &s.stats) and not (c.has_hess or c.has_vector)
+    s.e = take(&memory, block if c.chunk > 1 or c.transform.cap > 0.0 or ((c.in_place or c.streamed) and not s.anew)
                else 0)
     s.out = take(&memory, block if c.has_grad or c.has_hess else 0)
     s.y = take(&memory, block if c.kind == DENSE and (c.chunk > 1 or not direct) else 0)
@@ -981,7 +982,7 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
     cdef real *hess = NULL
     cdef real *grad = NULL
     cdef const double *offset
-    cdef bint in_place, anew, streamed = False, capped = c.transform.cap > 0.0
+    cdef bint in_place, streamed = False, capped = c.transform.cap > 0.0
     b.first = which * c.chunk
     b.count = min(c.chunk, c.n - b.first)
     b.low = b.e = NULL
@@ -996,10 +997,9 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
         read_rows(k, &c.scores, b.first, b.count, n, <real *>b.x)
     if c.transformed:
         transform_chunk(c, s, &b, like)
-    anew = not (c.has_hess or c.has_vector) and fx_is_long(n, &s.stats)
     if c.has_grad or c.has_hess:
         out = place(&c.grad if c.has_grad else &c.hess, &b, <real *>s.out, n, &out_stride)
-        streamed = c.streamed and (anew or c.within == 1) and out != <real *>s.out and out_stride == n
+        streamed = c.streamed and (s.anew or c.within == 1) and out != <real *>s.out and out_stride == n
         if (n <= FX_FEW or streamed or (in_place and (c.kind != LABELS or s.stats.precise))
                 or (capped and not c.has_grad)):
             b.e = s.e
@@ -1012,9 +1012,10 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
     elif c.kind == DENSE:
         find_dense(c, s, &b, like)
     if c.within > 1:
-        expsum_row(k, <real *>b.x, <real *>b.low, n, <real *>(b.e if not anew else NULL), &s.stats, s.parts, c.within)
+        expsum_row(k, <real *>b.x, <real *>b.low, n, <real *>(b.e if not s.anew else NULL), &s.stats, s.parts,
+                   c.within)
     else:
-        rows_expsum(k, <real *>b.x, <real *>b.low, b.x_stride, b.count, n, <real *>(b.e if not anew else NULL),
+        rows_expsum(k, <real *>b.x, <real *>b.low, b.x_stride, b.count, n, <real *>(b.e if not s.anew else NULL),
                     b.e_stride, &s.stats)
     k.f64.rows_log_total(b.count, &s.stats, s.log_total, s.log_rest)
     read_targets(c, s, &b, like)
@@ -1049,7 +1050,7 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
         grad_stride = n
     if grad != NULL:
         offset = s.offset if c.smoothing != 0.0 else NULL
-        if anew:
+        if s.anew:
             scale_anew(k, <real *>b.x, b.x_stride, b.count, n, &s.stats, s.factor, streamed, grad, grad_stride,
                        c.within)
         elif streamed:
@@ -1058,7 +1059,7 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
             scale_row(k, <real *>b.e, n, s.factor, offset, grad, c.within)
         else:
             rows_scale(k, <real *>b.e, b.e_stride, b.count, n, s.factor, offset, grad, grad_stride)
-        if anew or not streamed:
+        if s.anew or not streamed:
             add_targets(c, s, &b, grad, grad_stride)
     if c.has_vector:
         for i in range(b.count):
