@@ -152,6 +152,7 @@ cdef struct Scratch:
 
 cdef enum:
     STREAMED_CLASSES = 1000    # with fewer, nothing is gained: measured
+    FAR_APART = 256            # elements from one sparse target to the next that are worth streaming: measured
     ELEMENTS = 6
     NO_LABEL = -1
     SOFT = -2
@@ -1059,7 +1060,7 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
             scale_row(k, <real *>b.e, n, s.factor, offset, grad, c.within)
         else:
             rows_scale(k, <real *>b.e, b.e_stride, b.count, n, s.factor, offset, grad, grad_stride)
-        if s.anew or not streamed:
+        if s.anew or not streamed or c.kind == CSR:
             add_targets(c, s, &b, grad, grad_stride)
     if c.has_vector:
         for i in range(b.count):
@@ -1085,6 +1086,11 @@ cdef void loss_chunks(Call *c, Scratch *s, Team *team, int thread, real *like) n
         fx_fence()
 
 
+cdef inline bint entries_are_far(const Call *c) noexcept nogil:
+    cdef Py_ssize_t entries = read_integer(&c.sparse.indptr, c.n) - read_integer(&c.sparse.indptr, 0)
+    return entries <= c.n * (c.classes // FAR_APART)
+
+
 cdef double run(Call *c, int threads, real *like) except? -1.0:
     """All chunks; the sum of their losses, added up in order."""
     cdef Team team
@@ -1097,10 +1103,11 @@ cdef double run(Call *c, int threads, real *like) except? -1.0:
     c.within = threads_within(threads, chunks, c.chunk, c.classes)
     if c.within > 1:
         threads = 1
-    # Labels are put into their rows on the way; other targets would have to read gradients once more.
+    # Labels are put into their rows on the way; so few entries are fetched back.
     c.streamed = (real is float and c.has_grad and not (c.has_hess or c.has_vector or c.in_place)
-                  and c.kind == LABELS and c.linear and c.transform.cap == 0.0 and c.classes >= STREAMED_CLASSES
-                  and c.kernels.streams and c.n * c.classes * <Py_ssize_t>sizeof(float) >= streamed_from)
+                  and (c.kind == LABELS or c.kind == CSR and entries_are_far(c)) and c.linear and c.transform.cap == 0.0
+                  and c.classes >= STREAMED_CLASSES and c.kernels.streams
+                  and c.n * c.classes * <Py_ssize_t>sizeof(float) >= streamed_from)
     size = lay_out(c, &measured, NULL, sizeof(real))
     memory = <char *>malloc(threads * size + sums * sizeof(double) + threads * sizeof(Scratch))
     start_team(&team, threads, chunks, c.n * c.classes, memory)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.special
+from scipy import sparse
 
 import fastxent as fx
 from losses import Loss, class_losses, every_loss, make_inputs, make_logits, make_targets, same_bits
@@ -252,6 +253,18 @@ def test_gradients_larger_than_the_caches(n: int, classes: int, isa: str) -> Non
             small = fx.softmax_cross_entropy(logits[rows], labels[rows], sample_weight=weights[rows], **shared)[1]
             assert same_bits(grad[rows], small)
         assert np.all(room[:3] == 7) and np.all(room[-2:] == 7)
+    # Sparse targets: rows of none, one and several entries.
+    entries = np.arange(n) % 4
+    columns = np.concatenate([rng.choice(classes, k, replace=False) for k in entries])
+    targets = sparse.csr_array(
+        (rng.random(columns.size), columns, np.concatenate(([0], np.cumsum(entries)))), shape=logits.shape
+    )
+    grad = fx.softmax_cross_entropy(logits, targets, reduction="sum", grad=True)[1]
+    for few in np.array_split(np.arange(n), 8):
+        rows = slice(few[0], few[-1] + 1)
+        assert same_bits(
+            grad[rows], fx.softmax_cross_entropy(logits[rows], targets[rows], reduction="sum", grad=True)[1]
+        )
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
