@@ -7,7 +7,7 @@ from typing import Any, Literal, Unpack, overload
 
 import numpy as np
 
-from fastxent import _memory, _sigmoid, _validate
+from fastxent import _memory, _probability, _sigmoid, _validate
 from fastxent._typing import Asked, FocalOptions, Reduced, SigmoidOptions
 
 
@@ -473,7 +473,11 @@ def _loss(
     # Without buffers nothing is lost if the row loop finds what must be refused, as it does in its own dtype.
     if sparse is not None:
         _validate.check_sparse_probabilities(targets, sparse)
-    elif dense is not None and (inputs or dense.dtype != dtypes[0]):
+    elif (
+        dense is not None
+        and (inputs or dense.dtype != dtypes[0])
+        and _probability.any_outside(_validate.as_elements(dense), True, n_threads)
+    ):
         _validate.check_probabilities("targets", dense)
     grad_out = _validate.output("grad", grad, scores, dtypes, inputs, "logits")
     if vector is None:
