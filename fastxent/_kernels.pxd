@@ -6,6 +6,11 @@ cdef extern from "kernels.h" nogil:
         FX_FEW
     Py_ssize_t FX_FEW_SIZE(Py_ssize_t rows, Py_ssize_t n)
 
+    ctypedef struct fx_transform:
+        double scale
+        double scale_rest
+        double cap
+
     ctypedef struct fx_rows:
         double *max
         double *max_low
@@ -19,6 +24,7 @@ cdef extern from "kernels.h" nogil:
         double *classes
         int max_given
         int precise
+        const fx_transform *by
 
     Py_ssize_t fx_part_size(Py_ssize_t start, Py_ssize_t n)
     double fx_larger(double max, double more)
@@ -44,11 +50,6 @@ cdef extern from "kernels.h" nogil:
         double *loss
         double *factor
         double *at_label
-
-    ctypedef struct fx_transform:
-        double scale
-        double scale_rest
-        double cap
 
     ctypedef struct fx_target:
         double sum
@@ -133,9 +134,10 @@ cdef extern from "kernels.h" nogil:
         void (*rows_transform)(const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const fx_transform *, const float *,
                                const float *, const uint8_t *, Py_ssize_t, float *, float *, float *, float *, double *,
                                double *) noexcept nogil
-        double (*row_moment)(const float *, const float *, Py_ssize_t, double, double) noexcept nogil
-        double (*row_stored_moment)(const float *, const float *, const float *, Py_ssize_t, double,
-                                    double) noexcept nogil
+        double (*row_moment)(const float *, const float *, Py_ssize_t, const fx_transform *, double,
+                             double) noexcept nogil
+        double (*row_stored_moment)(const float *, const float *, const float *, Py_ssize_t, const fx_transform *,
+                                    double, double) noexcept nogil
         void (*rows_scale)(const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *,
                            const double *, float *, Py_ssize_t) noexcept nogil
         void (*row_exp_scaled)(const float *, Py_ssize_t, const fx_rows *, double, float *) noexcept nogil
@@ -189,9 +191,10 @@ cdef extern from "kernels.h" nogil:
         void (*rows_transform)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const fx_transform *, const double *,
                                const double *, const uint8_t *, Py_ssize_t, double *, double *, double *, double *,
                                double *, double *) noexcept nogil
-        double (*row_moment)(const double *, const double *, Py_ssize_t, double, double) noexcept nogil
-        double (*row_stored_moment)(const double *, const double *, const double *, Py_ssize_t, double,
-                                    double) noexcept nogil
+        double (*row_moment)(const double *, const double *, Py_ssize_t, const fx_transform *, double,
+                             double) noexcept nogil
+        double (*row_stored_moment)(const double *, const double *, const double *, Py_ssize_t, const fx_transform *,
+                                    double, double) noexcept nogil
         void (*rows_scale)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *,
                            const double *, double *, Py_ssize_t) noexcept nogil
         void (*row_exp_scaled)(const double *, Py_ssize_t, const fx_rows *, double, double *) noexcept nogil
@@ -367,20 +370,20 @@ cdef inline void rows_transform(Table k, const real *x, Py_ssize_t stride, Py_ss
                              max, max_low)
 
 
-cdef inline double row_moment(Table k, const real *x, const real *low, Py_ssize_t n, double max,
-                              double max_low) noexcept nogil:
+cdef inline double row_moment(Table k, const real *x, const real *low, Py_ssize_t n, const fx_transform *by,
+                              double max, double max_low) noexcept nogil:
     if real is float:
-        return k.f32.row_moment(x, low, n, max, max_low)
+        return k.f32.row_moment(x, low, n, by, max, max_low)
     else:
-        return k.f64.row_moment(x, low, n, max, max_low)
+        return k.f64.row_moment(x, low, n, by, max, max_low)
 
 
-cdef inline double row_stored_moment(Table k, const real *e, const real *x, const real *low, Py_ssize_t n, double max,
-                                     double max_low) noexcept nogil:
+cdef inline double row_stored_moment(Table k, const real *e, const real *x, const real *low, Py_ssize_t n,
+                                     const fx_transform *by, double max, double max_low) noexcept nogil:
     if real is float:
-        return k.f32.row_stored_moment(e, x, low, n, max, max_low)
+        return k.f32.row_stored_moment(e, x, low, n, by, max, max_low)
     else:
-        return k.f64.row_stored_moment(e, x, low, n, max, max_low)
+        return k.f64.row_stored_moment(e, x, low, n, by, max, max_low)
 
 
 cdef inline void rows_scale(Table k, const real *e, Py_ssize_t e_stride, Py_ssize_t rows, Py_ssize_t n,

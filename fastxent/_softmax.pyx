@@ -93,6 +93,7 @@ cdef struct Call:
     bint has_grad
     bint has_hess
     bint in_place
+    bint folded                # scores are multiplied by 1 / temperature as their exponentials are made
     bint streamed              # gradients are too large to stay in a cache until they are read
     Rows grad
     Rows hess
@@ -213,7 +214,8 @@ cdef Py_ssize_t lay_out(const Call *c, Scratch *s, char *memory, Py_ssize_t item
     s.hard.scale = c.scale
     s.hard.loss = s.loss
     s.hard.at_label = s.at_label
-    s.stats.max_given = c.transformed
+    s.stats.max_given = c.transformed and not c.folded
+    s.stats.by = &c.transform if c.folded else NULL
     s.stats.precise = not c.linear or c.z_loss != 0.0
     if not c.paired:
         s.stats.max_low = NULL
@@ -826,6 +828,21 @@ cdef inline void find_dense(const Call *c, Scratch *s, const Block *b, real *lik
         s.dense.class_stride = sizeof(real)
 
 
+cdef inline void scale_scores(const Call *c, Scratch *s, Py_ssize_t count, real *like) noexcept nogil:
+    """Scores of labels, with the bits that they have among the scores of their rows."""
+    cdef Py_ssize_t i
+    cdef double max, max_low
+    cdef real *high = <real *>s.high
+    cdef real *low = <real *>s.low
+    for i in range(count):
+        high[i] = <real>s.margin[i]
+    rows_transform(c.kernels, high, count, 1, count, &c.transform, <real *>NULL, <real *>NULL, <uint8_t *>NULL, 0,
+                   high, low, <real *>NULL, <real *>NULL, &max, &max_low)
+    for i in range(count):
+        s.margin[i] = high[i]
+        s.margin_rest[i] = low[i]
+
+
 cdef inline void read_labels(const Call *c, Scratch *s, const Block *b, real *like) noexcept nogil:
     """Labels and the scores there, which exponentials may overwrite."""
     cdef Py_ssize_t i
@@ -839,7 +856,9 @@ cdef inline void read_labels(const Call *c, Scratch *s, const Block *b, real *li
             if s.label[i] == c.ignored:
                 s.label[i] = NO_LABEL
     rows_pick(c.kernels, <const real *>b.x, b.x_stride, b.count, s.label, s.margin)
-    if b.low != NULL:
+    if c.folded:
+        scale_scores(c, s, b.count, like)
+    elif b.low != NULL:
         rows_pick(c.kernels, <const real *>b.low, b.x_stride, b.count, s.label, s.margin_rest)
     elif not c.plain:
         memset(s.margin_rest, 0, b.count * sizeof(double))
@@ -849,13 +868,13 @@ cdef inline void measure_moments(const Call *c, Scratch *s, const Block *b, real
     """The mean of each row's margins under its probabilities."""
     cdef Py_ssize_t i, n = c.classes
     cdef const real *x = <const real *>b.x
-    cdef const real *low = <const real *>b.low
+    cdef const real *low = <const real *>(b.low if b.low != NULL else b.x)
     for i in range(b.count):
         if real is float and b.e != NULL and n > FX_FEW:
-            s.moment[i] = row_stored_moment(c.kernels, <const real *>b.e + i * b.e_stride, x, low, n, s.stats.max[i],
-                                            s.stats.max_low[i]) / s.stats.stored[i]
+            s.moment[i] = row_stored_moment(c.kernels, <const real *>b.e + i * b.e_stride, x, low, n, s.stats.by,
+                                            s.stats.max[i], s.stats.max_low[i]) / s.stats.stored[i]
         else:
-            s.moment[i] = row_moment(c.kernels, x, low, n, s.stats.max[i], s.stats.max_low[i]) / (
+            s.moment[i] = row_moment(c.kernels, x, low, n, s.stats.by, s.stats.max[i], s.stats.max_low[i]) / (
                 s.stats.ties[i] + s.stats.others[i])
         x += b.x_stride
         low += b.x_stride
@@ -989,19 +1008,19 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
     b.low = b.e = NULL
     b.e_stride = n
     b.x = direct_rows(&c.scores, b.first, b.count, like)
-    in_place = c.in_place and b.x != NULL and not c.transformed
+    in_place = c.in_place and b.x != NULL and (c.folded or not c.transformed)
     if b.x != NULL:
         b.x_stride = c.scores.inner_stride // <Py_ssize_t>sizeof(real)
     else:
         b.x = s.x
         b.x_stride = n
         read_rows(k, &c.scores, b.first, b.count, n, <real *>b.x)
-    if c.transformed:
+    if c.transformed and not c.folded:
         transform_chunk(c, s, &b, like)
     if c.has_grad or c.has_hess:
         out = place(&c.grad if c.has_grad else &c.hess, &b, <real *>s.out, n, &out_stride)
         streamed = c.streamed and (s.anew or c.within == 1) and out != <real *>s.out and out_stride == n
-        if (n <= FX_FEW or streamed or (in_place and (c.kind != LABELS or s.stats.precise))
+        if (n <= FX_FEW or streamed or (in_place and (c.kind != LABELS or s.stats.precise or c.temperature != NULL))
                 or (capped and not c.has_grad)):
             b.e = s.e
         else:
@@ -1103,6 +1122,10 @@ cdef double run(Call *c, int threads, real *like) except? -1.0:
     c.within = threads_within(threads, chunks, c.chunk, c.classes)
     if c.within > 1:
         threads = 1
+    # What needs more of the scaled scores than their exponentials has them stored.
+    c.folded = (real is float and c.transformed and c.transform.scale != 1.0 and c.transform.cap == 0.0
+                and c.bias == NULL and not c.has_left_out and c.kind == LABELS and (c.linear or c.smoothing == 0.0)
+                and c.classes > FX_FEW and c.within == 1)
     # Labels are put into their rows on the way; so few entries are fetched back.
     c.streamed = (real is float and c.has_grad and not (c.has_hess or c.has_vector or c.in_place)
                   and (c.kind == LABELS or c.kind == CSR and entries_are_far(c)) and c.linear and c.transform.cap == 0.0

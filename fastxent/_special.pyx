@@ -59,6 +59,7 @@ cdef void lay_out(Scratch *s, char *memory, Py_ssize_t chunk, Py_ssize_t classes
     s.stats.max = figures
     s.stats.max_low = NULL
     s.stats.max_given = s.stats.precise = False
+    s.stats.by = NULL
     s.stats.ties = figures + figure
     s.stats.others = figures + 2 * figure
     s.stats.rest = figures + 3 * figure

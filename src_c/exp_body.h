@@ -29,6 +29,7 @@ typedef struct {
     int apart;  /* exponentials equal to the top one are left out of the sum, and counted */
     int marked; /* exponentials of -inf are stored as -1 */
     int brief;  /* exponentials are no more exact than a result in the type needs */
+    int scaled; /* scores are multiplied on the way, which makes them sums of two */
 } fx_mode;
 #endif
 
@@ -57,6 +58,13 @@ static FX_INLINE V OP(two_sum)(V a, V b, V *rest) {
     V sum = OP(add)(a, b), rounded = OP(sub)(sum, a);
     *rest = OP(add)(OP(sub)(a, OP(sub)(sum, rounded)), OP(sub)(b, rounded));
     return sum;
+}
+
+/* x (scale + scale_low) as a sum of two. */
+static FX_INLINE V OP(product)(V x, V scale, V scale_low, V *rest) {
+    V product = OP(mul)(x, scale);
+    *rest = OP(sub)(OP(set)(0), OP(fnma)(x, scale_low, OP(remainder)(product, x, scale)));
+    return product;
 }
 
 /* 2^-n e^(t + low) for n = power_of_two(t), low small and counted if `paired`. Floats with a fused multiply-add may take a

@@ -30,8 +30,16 @@
 #define FX_MAX_LANES 16
 #define FX_FEW_SIZE(rows, n) (((rows) + FX_MAX_LANES - 1) / FX_MAX_LANES * FX_MAX_LANES * (n))
 
+/* What scores go through first: (cap tanh(x / cap) + bias) / temperature. */
+typedef struct {
+    double scale;      /* 1 / temperature */
+    double scale_rest; /* what that rounds off */
+    double cap;        /* 0 for none */
+} fx_transform;
+
 /* Where rows_expsum puts what it learns of each row; `margins` and `classes` may both be NULL. Scores may be sums of two,
-   x + low, as rows_transform makes them: then the largest is given, max + max_low. */
+   x + low, as rows_transform makes them: then the largest is given, max + max_low. More than FX_FEW floats that are only to
+   be multiplied may be given as they are: then max and max_low are found. */
 typedef struct {
     double *max;          /* the largest score */
     double *max_low;      /* NULL where scores are single numbers */
@@ -45,6 +53,7 @@ typedef struct {
     double *classes;      /* how many scores are above -inf */
     int max_given;        /* the largest scores are there already, as rows_transform finds them */
     int precise; /* `others` to more digits than usual, for losses that would magnify its error; e must not be x */
+    const fx_transform *by; /* of floats that are yet to be multiplied by its scale, or NULL */
 } fx_rows;
 
 /* A row of FX_PART scores or more is summed up in parts, of FX_PART scores and the last one of what remains, so that several
@@ -56,7 +65,9 @@ enum { FX_DONE, FX_WHOLE, FX_APART, FX_STORED, FX_OWN };
    scores is given, and nothing but their exponentials summed up, each part is taken relative to its own maximum (FX_OWN):
    so such a row comes from memory once. For its gradient the exponentials are not kept but made anew (row_exp_scaled). */
 #define FX_LONG 125000
-static inline int fx_is_long(ptrdiff_t n, const fx_rows *of) { return n >= FX_LONG && !of->max_given && !of->margins; }
+static inline int fx_is_long(ptrdiff_t n, const fx_rows *of) {
+    return n >= FX_LONG && !of->max_given && !of->margins && !of->by;
+}
 
 /* How many scores of a row of n the part that begins at `start` has. */
 static inline ptrdiff_t fx_part_size(ptrdiff_t start, ptrdiff_t n) {
@@ -92,13 +103,6 @@ typedef struct {
     double *factor;   /* the gradient is factor * exponential, but for the target; NULL: not wanted */
     double *at_label; /* where it is this */
 } fx_hard;
-
-/* What scores go through first: (cap tanh(x / cap) + bias) / temperature. */
-typedef struct {
-    double scale;      /* 1 / temperature */
-    double scale_rest; /* what that rounds off */
-    double cap;        /* 0 for none */
-} fx_transform;
 
 /* What row_target learns of a dense target. */
 typedef struct {

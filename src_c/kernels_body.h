@@ -121,9 +121,10 @@ static inline V OP(mark_masked)(V x, V e) { return OP(select)(OP(ne)(x, OP(set)(
 /* A row whose largest score is not finite. */
 static FX_COLD void KERNEL(limit_row)(const REAL *x, ptrdiff_t n, double max, REAL *e, ptrdiff_t step,
                                       const fx_rows *out, ptrdiff_t row) {
+    REAL scale = out->by ? (REAL)out->by->scale : 1;
     double ties = 0.0, others = 0.0, classes = 0.0, margins = 0.0;
     for (ptrdiff_t j = 0; j < n; ++j) {
-        REAL score = x[j];
+        REAL score = x[j] * scale;
         if (score != score) others = NAN;
         if (score == INFINITY) ties += 1.0;
         if (score != -INFINITY) classes += 1.0;
@@ -191,8 +192,13 @@ static FX_INLINE SUM OP(count_in)(SUM sum, V score, V score_low, V value, V rest
 }
 
 static FX_INLINE SUM OP(expsum_step)(SUM sum, const REAL *x, const REAL *low, REAL *e, ptrdiff_t k,
-                                     const OP(reference) *to, V top, fx_mode mode, OP(tally) *tally) {
-    V score = OP(load_some)(x, k, -INFINITY), score_low = mode.paired ? OP(load_some)(low, k, 0) : OP(set)(0);
+                                     const OP(reference) *to, V scale, V scale_low, V top, fx_mode mode,
+                                     OP(tally) *tally) {
+    V score = OP(load_some)(x, k, -INFINITY), score_low = OP(set)(0);
+    if (mode.scaled)
+        score = OP(product)(score, scale, scale_low, &score_low);
+    else if (mode.paired)
+        score_low = OP(load_some)(low, k, 0);
     V rest, value = OP(exp_relative)(score, score_low, to, mode, &rest);
     return OP(count_in)(sum, score, score_low, value, rest, e, k, to, top, mode, tally);
 }
@@ -204,7 +210,13 @@ typedef struct {
     ptrdiff_t ahead, e_ahead; /* bytes to the next row */
     int distant;              /* see fetch */
     int paired;
+    const fx_transform *by; /* see fx_rows; NULL for doubles */
 } OP(row);
+
+/* What a factor loses in the type. */
+static inline REAL OP(scale_low)(const fx_transform *by) {
+    return (REAL)(by->scale - (double)(REAL)by->scale + by->scale_rest);
+}
 
 static FX_INLINE BUNDLED(reference) OP(refer_all)(const OP(reference) *to) {
     BUNDLED(reference)
@@ -235,21 +247,30 @@ static FX_INLINE void KERNEL(part_to)(const OP(row) *at, const OP(reference) *to
     SUM sum = OP(sum_zero)();
     OP(tally) tally = {0, 0, OP(sum_zero)()};
     ptrdiff_t i = 0, n = at->n;
-    if (!mode.paired) {
+    V scale = OP(set)(0), scale_low = scale;
+    if (mode.scaled) {
+        scale = OP(set)((REAL)at->by->scale);
+        scale_low = OP(set)(OP(scale_low)(at->by));
+    }
+    if (!mode.paired || mode.scaled) {
         BUNDLED(reference) all = OP(refer_all)(to);
         for (; i + BUNDLE * LANES <= n; i += BUNDLE * LANES) {
             KERNEL(fetch)((const char *)(x + i) + at->ahead, 0, at->distant, BUNDLE);
             if (e) KERNEL(fetch)((const char *)(e + i) + at->e_ahead, 1, at->distant, BUNDLE);
-            BUNDLED(vector) score = BUNDLED(load)(x + i, LANES), zero = BUNDLED(set)(0), rest;
-            BUNDLED(vector) value = BUNDLED(exp_relative)(score, zero, &all, mode, &rest);
+            BUNDLED(vector) score = BUNDLED(load)(x + i, LANES), low = BUNDLED(set)(0), rest;
+            if (mode.scaled) score = BUNDLED(product)(score, BUNDLED(all)(scale), BUNDLED(all)(scale_low), &low);
+            BUNDLED(vector) value = BUNDLED(exp_relative)(score, low, &all, mode, &rest);
             for (int u = 0; u < BUNDLE; ++u)
-                sum = OP(count_in)(sum, score.at[u], zero.at[u], value.at[u], rest.at[u], e ? e + i + u * LANES : NULL,
+                sum = OP(count_in)(sum, score.at[u], low.at[u], value.at[u], rest.at[u], e ? e + i + u * LANES : NULL,
                                    LANES, to, top, mode, &tally);
         }
     }
     for (; i + LANES <= n; i += LANES)
-        sum = OP(expsum_step)(sum, x + i, at->low + i, e ? e + i : NULL, LANES, to, top, mode, &tally);
-    if (i < n) sum = OP(expsum_step)(sum, x + i, at->low + i, e ? e + i : NULL, n - i, to, top, mode, &tally);
+        sum =
+            OP(expsum_step)(sum, x + i, at->low + i, e ? e + i : NULL, LANES, to, scale, scale_low, top, mode, &tally);
+    if (i < n)
+        sum =
+            OP(expsum_step)(sum, x + i, at->low + i, e ? e + i : NULL, n - i, to, scale, scale_low, top, mode, &tally);
     ptrdiff_t vectors = (n + LANES - 1) / LANES;
     out->ties = mode.apart ? (double)(vectors * LANES - tally.others) : 0.0;
     out->margins = out->margins_rest = 0.0;
@@ -277,41 +298,33 @@ static void KERNEL(part_stored)(const REAL *e, ptrdiff_t n, fx_part *out) {
     out->others = OP(sum_total)(sum, &out->rest);
 }
 
-static FX_INLINE void KERNEL(part_of)(const OP(row) *at, int paired, int brief, int apart, const fx_rows *of,
-                                      ptrdiff_t row, fx_part *out) {
+static FX_INLINE void KERNEL(part_of)(const OP(row) *at, int paired, int scaled, int brief, int apart,
+                                      const fx_rows *of, ptrdiff_t row, fx_part *out) {
     REAL max = (REAL)out->max, max_low = paired ? (REAL)of->max_low[row] : 0;
     V top = OP(set)(max), top_low = OP(set)(max_low);
-    if (of->margins) {
+    if (of->margins && (sizeof(REAL) == sizeof(double) || !paired)) {
         OP(reference) to = OP(refer_to)(top, top_low);
-        fx_mode mode = {0, paired, apart, 1, brief};
+        fx_mode mode = {0, paired, apart, 1, brief, 0};
         KERNEL(part_to)(at, &to, mode, out);
     } else if (OP(is_plain)(max)) {
         OP(reference) to = OP(refer_plainly)(top, top_low);
-        fx_mode mode = {1, paired, apart, 0, brief};
+        fx_mode mode = {1, paired, apart, 0, brief, scaled};
         KERNEL(part_to)(at, &to, mode, out);
     } else {
         OP(reference) to = OP(refer_to)(top, top_low);
-        fx_mode mode = {0, paired, apart, 0, brief};
+        fx_mode mode = {0, paired, apart, 0, brief, scaled};
         KERNEL(part_to)(at, &to, mode, out);
     }
 }
 
-static FX_INLINE void KERNEL(part_apart)(const OP(row) *at, int paired, int brief, int apart, const fx_rows *of,
-                                         ptrdiff_t row, fx_part *out) {
-    if (apart)
-        KERNEL(part_of)(at, paired, brief, 1, of, row, out);
-    else
-        KERNEL(part_of)(at, paired, brief, 0, of, row, out);
-}
-
-/* The same in one body for all that is asked for. */
-static FX_INLINE void KERNEL(part_rare)(const OP(row) *at, int paired, int brief, int apart, const fx_rows *of,
-                                        ptrdiff_t row, fx_part *out) {
+/* The same in one body for all that may be asked for, which tests at every step. */
+static FX_INLINE void KERNEL(part_rare)(const OP(row) *at, int paired, int scaled, int brief, int apart,
+                                        const fx_rows *of, ptrdiff_t row, fx_part *out) {
     REAL max = (REAL)out->max;
     V top = OP(set)(max), top_low = OP(set)(paired ? (REAL)of->max_low[row] : 0);
     int marked = of->margins != NULL, plain = !marked && OP(is_plain)(max);
     OP(reference) to = plain ? OP(refer_plainly)(top, top_low) : OP(refer_to)(top, top_low);
-    fx_mode mode = {plain, paired, apart, marked, brief};
+    fx_mode mode = {plain, paired, apart, marked, brief, scaled};
     KERNEL(part_to)(at, &to, mode, out);
 }
 
@@ -333,7 +346,9 @@ static FX_NOINLINE int KERNEL(find_own)(OP(row) *at, fx_part *out) {
 /* A part of a row of finite maximum, which is given unless each part is to have its own; FX_STORED keeps what an earlier way
    has left in `out`, of this part or another, but for ties and others. */
 static FX_NOINLINE void KERNEL(part)(OP(row) *at, int how, const fx_rows *of, ptrdiff_t row, fx_part *out) {
-    int apart = how == FX_APART || sizeof(REAL) == sizeof(double), paired = at->paired, brief = !of->precise;
+    int wide = sizeof(REAL) == sizeof(double), apart = wide || how == FX_APART, brief = !of->precise;
+    int scaled = !wide && at->by, paired = at->paired || scaled, usual = !paired && brief;
+    int rare = !wide && (apart || (of->margins && paired) || (paired && !brief));
     if (how == FX_OWN) {
         if (!KERNEL(find_own)(at, out)) return;
     } else {
@@ -341,14 +356,16 @@ static FX_NOINLINE void KERNEL(part)(OP(row) *at, int how, const fx_rows *of, pt
     }
     if (how == FX_STORED)
         KERNEL(part_stored)(at->e, at->n, out);
-    else if (!paired && brief)
-        KERNEL(part_apart)(at, 0, 1, apart, of, row, out);
-    else if (COMPACT)
-        KERNEL(part_rare)(at, paired, brief, apart, of, row, out);
-    else if (paired)
-        KERNEL(part_apart)(at, 1, brief, apart, of, row, out);
+    else if (rare || (COMPACT && !usual))
+        KERNEL(part_rare)(at, paired, scaled, brief, apart, of, row, out);
+    else if (usual)
+        KERNEL(part_of)(at, 0, 0, 1, wide, of, row, out);
+    else if (!paired)
+        KERNEL(part_of)(at, 0, 0, 0, wide, of, row, out);
+    else if (scaled)
+        KERNEL(part_of)(at, 1, 1, 1, wide, of, row, out);
     else
-        KERNEL(part_apart)(at, 0, 0, apart, of, row, out);
+        KERNEL(part_of)(at, 1, 0, wide ? brief : 1, wide, of, row, out);
 }
 
 /* Take a part relative to a larger maximum: what was tied with its own is one of the others, and all of it a power of two
@@ -511,7 +528,7 @@ static FX_INLINE void KERNEL(expsum_group)(const REAL *x, const REAL *low, int p
         KERNEL(few_load)(low, stride, rows, n, lows);
         max_low = OP(of_doubles)(out->max_low + first, rows);
     }
-    fx_mode mode = {0, paired, 1, marked, brief};
+    fx_mode mode = {0, paired, 1, marked, brief, 0};
     OP(reference) to = OP(refer_to)(max, max_low);
     BUNDLED(reference) all = OP(refer_all)(&to);
     SUM sum = OP(sum_zero)(), margin = OP(sum_zero)();
@@ -666,6 +683,13 @@ static FX_NOINLINE void KERNEL(expsum_long)(OP(row) at, const fx_rows *out, ptrd
     KERNEL(part)(&at, FX_WHOLE, out, row, &part);
 }
 
+static inline void KERNEL(scale_max)(const fx_transform *by, const fx_rows *out, ptrdiff_t row) {
+    V rest, max = OP(set)((REAL)out->max[row]);
+    max = OP(product)(max, OP(set)((REAL)by->scale), OP(set)(OP(scale_low)(by)), &rest);
+    out->max[row] = (double)OP(first_lane)(max);
+    out->max_low[row] = fabs(out->max[row]) < INFINITY ? (double)OP(first_lane)(rest) : 0.0;
+}
+
 /* A row of more than FX_FEW scores. */
 static inline void KERNEL(expsum_row)(const OP(row) *at, const fx_rows *out, ptrdiff_t row) {
     if (fx_is_long(at->n, out)) {
@@ -673,6 +697,7 @@ static inline void KERNEL(expsum_row)(const OP(row) *at, const fx_rows *out, ptr
         return;
     }
     if (!out->max_given) out->max[row] = KERNEL(max_of_parts)(at->x, at->n);
+    if (sizeof(REAL) == sizeof(float) && at->by) KERNEL(scale_max)(at->by, out, row);
     if (!(fabs(out->max[row]) < INFINITY)) {
         KERNEL(limit_row)(at->x, at->n, out->max[row], at->e, 1, out, row);
         return;
@@ -701,7 +726,8 @@ static void KERNEL(rows_expsum)(const REAL *x, const REAL *low, ptrdiff_t stride
                           KERNEL(ahead)(stride),
                           KERNEL(ahead)(e_stride),
                           n * (ptrdiff_t)sizeof(REAL) >= DISTANT,
-                          low != NULL};
+                          low != NULL,
+                          out->by};
             KERNEL(expsum_row)(&at, out, i);
         }
     } else if (low || out->precise) {
@@ -728,7 +754,7 @@ static double KERNEL(row_max)(const REAL *x, ptrdiff_t n) { return (double)KERNE
 
 static void KERNEL(row_part)(const REAL *x, const REAL *low, ptrdiff_t n, REAL *e, int how, const fx_rows *of,
                              fx_part *out) {
-    OP(row) at = {x, low ? low : x, n, e, ROWS_AHEAD, ROWS_AHEAD, 1, low != NULL};
+    OP(row) at = {x, low ? low : x, n, e, ROWS_AHEAD, ROWS_AHEAD, 1, low != NULL, NULL};
     KERNEL(part)(&at, how, of, 0, out);
 }
 
@@ -897,10 +923,9 @@ static inline void OP(transform_step)(OP(transformation) *to, OP(changes) change
         rest = OP(add)(changes.capped ? OP(add)(rest, low) : low, lost);
     }
     if (changes.scaled) {
-        V product = OP(mul)(score, to->scale);
-        V lost = OP(fnma)(score, to->scale_low, OP(remainder)(product, score, to->scale));
-        rest = changes.biased || changes.capped ? OP(sub)(OP(mul)(rest, to->scale), lost) : OP(sub)(OP(set)(0), lost);
-        score = product;
+        V lost;
+        score = OP(product)(score, to->scale, to->scale_low, &lost);
+        rest = changes.biased || changes.capped ? OP(add)(OP(mul)(rest, to->scale), lost) : lost;
     }
     if (changes.masked) score = OP(select)(OP(zero_bytes_part)(to->left_out + i, k), score, masked);
     if (changes.paired) {
@@ -950,7 +975,7 @@ static void KERNEL(rows_transform)(const REAL *x, ptrdiff_t stride, ptrdiff_t ro
             .slope = slope ? slope + i * n : NULL,
             .bend = bend ? bend + i * n : NULL,
             .scale = OP(set)((REAL)by->scale),
-            .scale_low = OP(set)((REAL)(by->scale - (double)(REAL)by->scale + by->scale_rest)),
+            .scale_low = OP(set)(OP(scale_low)(by)),
             .top = OP(set)(-INFINITY),
             .top_low = OP(set)(0),
             .cap = {cap, f64_set(inverse), f64_div(f64_remainder(two, f64_set(inverse), cap), cap)},
@@ -969,15 +994,25 @@ static void KERNEL(rows_transform)(const REAL *x, ptrdiff_t stride, ptrdiff_t ro
     }
 }
 
+/* Scores as sums of two: as they are stored, or of a row that is yet to be multiplied. */
+static inline V OP(load_score)(const REAL *x, const REAL *low, ptrdiff_t k, const fx_transform *by, V *score_low) {
+    V score = OP(load_some)(x, k, -INFINITY);
+    if (by) return OP(product)(score, OP(set)((REAL)by->scale), OP(set)(OP(scale_low)(by)), score_low);
+    *score_low = OP(load_some)(low, k, 0);
+    return score;
+}
+
 /* The sum of e m over the margins m below the maximum, e = exp(-m). */
-static double KERNEL(row_moment)(const REAL *x, const REAL *low, ptrdiff_t n, double max, double max_low) {
+static double KERNEL(row_moment)(const REAL *x, const REAL *low, ptrdiff_t n, const fx_transform *by, double max,
+                                 double max_low) {
     V top = OP(set)((REAL)max), top_low = OP(set)((REAL)max_low), zero = OP(set)(0);
     SUM sum = OP(sum_zero)();
     for (ptrdiff_t i = 0; i < n; i += LANES) {
         ptrdiff_t k = n - i < LANES ? n - i : LANES;
-        V rest, e_rest, t = OP(two_sum)(OP(load_some)(x + i, k, -INFINITY), OP(sub)(zero, top), &rest);
+        V rest, e_rest, score_low, score = OP(load_score)(x + i, low + i, k, by, &score_low);
+        V t = OP(two_sum)(score, OP(sub)(zero, top), &rest);
         M finite = OP(lt)(OP(abs)(t), OP(set)(INFINITY));
-        rest = OP(keep)(finite, OP(add)(rest, OP(sub)(OP(load_some)(low + i, k, 0), top_low)));
+        rest = OP(keep)(finite, OP(add)(rest, OP(sub)(score_low, top_low)));
         V e = OP(exp_nonpositive_pair)(t, rest, 1, &e_rest);
         V margin = OP(keep)(OP(ne)(t, OP(set)(-INFINITY)), OP(sub)(zero, t));
         sum = OP(sum_product)(sum, margin, e, e_rest);
@@ -988,14 +1023,14 @@ static double KERNEL(row_moment)(const REAL *x, const REAL *low, ptrdiff_t n, do
 }
 
 /* The same with the exponentials as rows_expsum stored them, where floats will do. */
-static double KERNEL(row_stored_moment)(const REAL *e, const REAL *x, const REAL *low, ptrdiff_t n, double max,
-                                        double max_low) {
+static double KERNEL(row_stored_moment)(const REAL *e, const REAL *x, const REAL *low, ptrdiff_t n,
+                                        const fx_transform *by, double max, double max_low) {
     V top = OP(set)((REAL)max), top_low = OP(set)((REAL)max_low), zero = OP(set)(0);
     SUM sum = OP(sum_zero)();
     for (ptrdiff_t i = 0; i < n; i += LANES) {
         ptrdiff_t k = n - i < LANES ? n - i : LANES;
-        V value = OP(load_some)(e + i, k, 0), less = OP(sub)(top_low, OP(load_some)(low + i, k, 0));
-        V margin = OP(add)(OP(sub)(top, OP(load_some)(x + i, k, 0)), less);
+        V value = OP(load_some)(e + i, k, 0), score_low, score = OP(load_score)(x + i, low + i, k, by, &score_low);
+        V margin = OP(add)(OP(sub)(top, score), OP(sub)(top_low, score_low));
         M counts = OP(lt)(zero, value);
         sum = OP(sum_product)(sum, OP(keep)(counts, value), OP(keep)(counts, margin), zero);
     }
@@ -1080,7 +1115,7 @@ static void KERNEL(rows_scale)(const REAL *e, ptrdiff_t e_stride, ptrdiff_t rows
 /* Exponentials multiplied by a factor as soon as they are made; memory is asked for ahead, in bytes. */
 static FX_INLINE void KERNEL(exp_scaled_to)(const REAL *x, ptrdiff_t n, const OP(reference) *to, int plain,
                                             const OP(scaling) *by, REAL *out, ptrdiff_t out_ahead) {
-    fx_mode mode = {plain, 0, 0, 0, 1};
+    fx_mode mode = {plain, 0, 0, 0, 1, 0};
     BUNDLED(reference) all = OP(refer_all)(to);
     ptrdiff_t i = 0;
     for (; i + BUNDLE * LANES <= n; i += BUNDLE * LANES) {
@@ -1103,7 +1138,7 @@ static FX_NOINLINE void KERNEL(exp_scaled)(const REAL *x, ptrdiff_t n, const fx_
     V top = OP(set)(max), none = OP(set)(0);
     if (of->precise) {
         fx_part unused;
-        OP(row) at = {x, x, n, out, ROWS_AHEAD, out_ahead, 1, 0};
+        OP(row) at = {x, x, n, out, ROWS_AHEAD, out_ahead, 1, 0, NULL};
         KERNEL(part)(&at, FX_WHOLE, of, 0, &unused);
         KERNEL(scale_row)(out, n, by, 1, 0, out);
         return;

@@ -457,3 +457,45 @@ def test_a_bias_of_minus_infinity_outdoes_a_score_of_infinity(isa: str) -> None:
 def test_products_need_a_vector(function: Any) -> None:
     with pytest.raises(TypeError, match="v is None"):
         function(np.zeros((2, 3)), [0, 1] if function is fx.softmax_cross_entropy_hvp else np.zeros((2, 3)), None)
+
+
+@pytest.mark.parametrize("classes", [65, 1_000, 40_000])
+@pytest.mark.parametrize(
+    "options", [{}, {"label_smoothing": 0.1}, {"z_loss": 0.01}], ids=["plain", "smoothed", "z-loss"]
+)
+@pytest.mark.parametrize("temperature", [1e-36, 0.03, 1.7, 300.0])
+def test_temperature_has_the_bits_of_scores_transformed_first(
+    temperature: float, options: dict[str, Any], classes: int, isa: str
+) -> None:
+    """A mask, even of no class, has the scaled scores stored; without one they are scaled as they are read."""
+    rng = np.random.default_rng(0)
+    logits = (rng.standard_normal((12, classes)) * rng.choice([1, 30], (12, 1))).astype(np.float32)
+    logits[2] += 500
+    logits[3, 5] = logits[4, 6] = np.inf
+    logits[5, 7:] = -np.inf
+    logits[6, 8] = np.nan
+    logits[7] = -np.inf
+    logits[8, 9] += np.float32(60 * temperature)
+    labels = rng.integers(0, 6, 12)
+    none = np.zeros(classes, bool)
+    for extra in ({}, {"hess": True}, {"sample_weight": np.arange(12.0)}):
+        asked = {"grad": True, "temperature": temperature, "reduction": "none", "n_threads": 2, **options, **extra}
+        if "hess" not in extra:
+            asked["temperature_grad"] = True
+        for some in (logits, logits[:1], np.asfortranarray(logits)):
+            stored = fx.softmax_cross_entropy(some, labels[: len(some)], class_mask=none, **cut(asked, len(some)))
+            read = fx.softmax_cross_entropy(some, labels[: len(some)], **cut(asked, len(some)))
+            same(read, stored)
+    place = logits.copy()
+    same(fx.softmax_cross_entropy(place, labels, **(asked | {"grad": place})), read)
+    same((fx.softmax_cross_entropy(logits, labels, **(asked | {"grad": False}))[0],), read[:1])
+
+
+def same(got: Any, wanted: Any) -> None:
+    """To the last bit, but for those of a NaN."""
+    for a, b in zip(got, wanted, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def cut(options: dict[str, Any], rows: int) -> dict[str, Any]:
+    return {k: v[:rows] if isinstance(v, np.ndarray) else v for k, v in options.items()}

@@ -213,7 +213,8 @@ static void NAME(check_row_part)(const KERNELS *ours, const KERNELS *scalar) {
             for (int whole = 0; whole < 2; ++whole) {
                 double *to = figures[whole];
                 fx_rows out = {to,     paired ? &max_low : NULL, to + 1, to + 2, to + 3, to + 4,
-                               to + 5, masked ? to + 6 : NULL,   to + 7, to + 8, 1,      precise};
+                               to + 5, masked ? to + 6 : NULL,   to + 7, to + 8, 1,      precise,
+                               NULL};
                 memset(to, 0, sizeof figures[whole]);
                 to[0] = max;
                 if (whole) both[k]->rows_expsum(x, paired ? low : NULL, n, 1, n, e[whole], n, &out);
@@ -262,7 +263,8 @@ static void NAME(check_row_exp_scaled)(const KERNELS *ours, const KERNELS *scala
             fx_rows out[3];
             for (int way = 0; way < 3; ++way) {
                 double *to = figures[way];
-                fx_rows of = {to, NULL, to + 1, to + 2, to + 3, to + 4, to + 5, NULL, NULL, NULL, way == 1, precise};
+                fx_rows of = {to,   NULL, to + 1, to + 2,   to + 3,  to + 4, to + 5,
+                              NULL, NULL, NULL,   way == 1, precise, NULL};
                 out[way] = of;
                 if (way < 2) both[k]->rows_expsum(x, NULL, n, 1, n, stored, n, &of);
             }
@@ -378,6 +380,39 @@ static void NAME(check_rows_subtract_max)(const KERNELS *ours, const KERNELS *sc
 }
 
 /* As sums, to far more digits than the upper part has; after a cap of doubles, to a few. */
+/* Rows that are only to be multiplied have the bits of those that were. */
+static void NAME(must_fold)(const KERNELS *kernels, ptrdiff_t n, const fx_transform *by, const REAL *high,
+                            const REAL *low, const double *max, const double *max_low) {
+    const NAME(scores) *at = &NAME(at);
+    static REAL e[2][SIZE];
+    for (ptrdiff_t row = 0; row < at->rows; ++row) {
+        double figures[2][10] = {{max[row], max_low[row]}, {0}};
+        int marked = (int)pick(2), precise = (int)pick(2), loss_only = (int)pick(2);
+        int usable = 1;
+        for (ptrdiff_t j = 0; j < n; ++j) usable &= !isnan(high[row * n + j]);
+        if (!usable) continue;
+        for (int fold = 0; fold < 2; ++fold) {
+            double *to = figures[fold];
+            fx_rows out = {to,     to + 1, to + 2, to + 3,  to + 4,          to + 5, to + 6, marked ? to + 7 : NULL,
+                           to + 8, to + 9, !fold,  precise, fold ? by : NULL};
+            if (fold)
+                kernels->rows_expsum(at->x + at->shift + row * at->stride, NULL, n, 1, n, loss_only ? NULL : e[1], n,
+                                     &out);
+            else
+                kernels->rows_expsum(high + row * n, low + row * n, n, 1, n, loss_only ? NULL : e[0], n, &out);
+        }
+        if (isfinite(max[row]) && !loss_only) {
+            const REAL *x = at->x + at->shift + row * at->stride, *stored = high + row * n, *rest = low + row * n;
+            must_equal("folded moment", n, kernels->row_moment(x, x, n, by, max[row], max_low[row]),
+                       kernels->row_moment(stored, rest, n, NULL, max[row], max_low[row]));
+            must_equal("folded moment", n, kernels->row_stored_moment(e[0], x, x, n, by, max[row], max_low[row]),
+                       kernels->row_stored_moment(e[0], stored, rest, n, NULL, max[row], max_low[row]));
+        }
+        for (int j = 0; j < 10; ++j) must_equal("folded figures", n, figures[1][j], figures[0][j]);
+        for (ptrdiff_t j = 0; !loss_only && j < n; ++j) must_equal("folded", n, (double)e[1][j], (double)e[0][j]);
+    }
+}
+
 static void NAME(check_rows_transform)(const KERNELS *ours, const KERNELS *scalar) {
     static REAL bias[SIZE], high[2][SIZE], low[2][SIZE], slope[2][SIZE], bend[2][SIZE];
     static uint8_t left_out[SIZE];
@@ -416,6 +451,9 @@ static void NAME(check_rows_transform)(const KERNELS *ours, const KERNELS *scala
             for (ptrdiff_t j = 0; j < n; ++j) usable &= !isnan(high[1][at->shift + row * n + j]);
             if (usable) NAME(compare)("max", n, max[0][row], max[1][row], 0.0);
         }
+        if (sizeof(REAL) == sizeof(float) && n > FX_FEW && by.cap == 0.0 && !biased && !masked)
+            for (int k = 0; k < 2; ++k)
+                NAME(must_fold)(k ? scalar : ours, n, &by, high[k] + at->shift, low[k] + at->shift, max[k], max_low[k]);
     }
 }
 
@@ -426,8 +464,8 @@ static void NAME(check_row_moment)(const KERNELS *ours, const KERNELS *scalar) {
         NAME(draw_scores)(n);
         if (!isfinite(at->max[0])) continue;
         const REAL *x = at->x + at->shift, *low = at->low + at->shift;
-        NAME(compare)("", n, ours->row_moment(x, low, n, at->max[0], at->max_low[0]),
-                      scalar->row_moment(x, low, n, at->max[0], at->max_low[0]), 0.0);
+        NAME(compare)("", n, ours->row_moment(x, low, n, NULL, at->max[0], at->max_low[0]),
+                      scalar->row_moment(x, low, n, NULL, at->max[0], at->max_low[0]), 0.0);
     }
 }
 
@@ -442,8 +480,8 @@ static void NAME(check_row_stored_moment)(const KERNELS *ours, const KERNELS *sc
         const REAL *x = at->x + at->shift, *low = at->low + at->shift;
         for (ptrdiff_t j = 0; j < n; ++j)
             if (!isfinite(x[j])) e[j] = 0;
-        NAME(compare)("", n, ours->row_stored_moment(e, x, low, n, at->max[0], at->max_low[0]),
-                      scalar->row_stored_moment(e, x, low, n, at->max[0], at->max_low[0]), 0.0);
+        NAME(compare)("", n, ours->row_stored_moment(e, x, low, n, NULL, at->max[0], at->max_low[0]),
+                      scalar->row_stored_moment(e, x, low, n, NULL, at->max[0], at->max_low[0]), 0.0);
     }
 }
 
