@@ -235,7 +235,10 @@ cdef Py_ssize_t lay_out(const Call *c, Scratch *s, char *memory, Py_ssize_t item
     s.y = take(&memory, block if c.kind == DENSE and (c.chunk > 1 or not direct) else 0)
     s.given = take(&memory, c.classes * itemsize if c.has_vector else 0)
     s.vector = take(&memory, c.classes * itemsize if c.has_vector else 0)
-    if c.transformed:
+    if c.folded:
+        s.high = take(&memory, c.chunk * itemsize)
+        s.low = take(&memory, c.chunk * itemsize)
+    elif c.transformed:
         s.high = take(&memory, rows)
         s.low = take(&memory, rows)
         s.cap_slope = take(&memory, rows)

@@ -348,6 +348,7 @@ static FX_NOINLINE int KERNEL(find_own)(OP(row) *at, fx_part *out) {
 static FX_NOINLINE void KERNEL(part)(OP(row) *at, int how, const fx_rows *of, ptrdiff_t row, fx_part *out) {
     int wide = sizeof(REAL) == sizeof(double), apart = wide || how == FX_APART, brief = !of->precise;
     int scaled = !wide && at->by, paired = at->paired || scaled, usual = !paired && brief;
+    /* Floats that are summed up a second time, and sums of two with something else asked for. */
     int rare = !wide && (apart || (of->margins && paired) || (paired && !brief));
     if (how == FX_OWN) {
         if (!KERNEL(find_own)(at, out)) return;
