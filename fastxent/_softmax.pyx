@@ -153,7 +153,7 @@ cdef struct Scratch:
 
 cdef enum:
     STREAMED_CLASSES = 1000    # with fewer, nothing is gained: measured
-    FAR_APART = 256            # elements from one sparse target to the next that are worth streaming: measured
+    FAR_APART = 256            # classes for each sparse target, on average, that are worth streaming: measured
     ELEMENTS = 6
     NO_LABEL = -1
     SOFT = -2
@@ -871,6 +871,7 @@ cdef inline void measure_moments(const Call *c, Scratch *s, const Block *b, real
     """The mean of each row's margins under its probabilities."""
     cdef Py_ssize_t i, n = c.classes
     cdef const real *x = <const real *>b.x
+    # Scores that are yet to be multiplied have no second part to read.
     cdef const real *low = <const real *>(b.low if b.low != NULL else b.x)
     for i in range(b.count):
         if real is float and b.e != NULL and n > FX_FEW:
@@ -1091,6 +1092,8 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
         multiply_rows(c, s, &b, grad, out, out_stride)
     elif capped:
         for i in range(b.count):
+            if s.weight[i] == 0.0:
+                continue  # a NaN that does not count
             row_chain(k, grad + i * grad_stride, hess + i * hess_stride if hess != NULL else NULL,
                       <real *>s.cap_slope + i * n, <real *>s.cap_bend + i * n, n)
     if c.has_grad and out == <real *>s.out:
@@ -1108,9 +1111,9 @@ cdef void loss_chunks(Call *c, Scratch *s, Team *team, int thread, real *like) n
         fx_fence()
 
 
-cdef inline bint entries_are_far(const Call *c) noexcept nogil:
+cdef inline bint has_few_entries(const Call *c) noexcept nogil:
     cdef Py_ssize_t entries = read_integer(&c.sparse.indptr, c.n) - read_integer(&c.sparse.indptr, 0)
-    return entries <= c.n * (c.classes // FAR_APART)
+    return entries <= c.n * c.classes // FAR_APART
 
 
 cdef double run(Call *c, int threads, real *like) except? -1.0:
@@ -1125,13 +1128,14 @@ cdef double run(Call *c, int threads, real *like) except? -1.0:
     c.within = threads_within(threads, chunks, c.chunk, c.classes)
     if c.within > 1:
         threads = 1
-    # What needs more of the scaled scores than their exponentials has them stored.
+    # Where more than their exponentials is needed of scaled scores, they are stored: for heads that are evaluated class
+    # by class, and where threads share a row.
     c.folded = (real is float and c.transformed and c.transform.scale != 1.0 and c.transform.cap == 0.0
                 and c.bias == NULL and not c.has_left_out and c.kind == LABELS and (c.linear or c.smoothing == 0.0)
                 and c.classes > FX_FEW and c.within == 1)
-    # Labels are put into their rows on the way; so few entries are fetched back.
+    # Labels are put into their rows on the way; sparse targets are fetched back to be changed.
     c.streamed = (real is float and c.has_grad and not (c.has_hess or c.has_vector or c.in_place)
-                  and (c.kind == LABELS or c.kind == CSR and entries_are_far(c)) and c.linear and c.transform.cap == 0.0
+                  and (c.kind == LABELS or c.kind == CSR and has_few_entries(c)) and c.linear and c.transform.cap == 0.0
                   and c.classes >= STREAMED_CLASSES and c.kernels.streams
                   and c.n * c.classes * <Py_ssize_t>sizeof(float) >= streamed_from)
     size = lay_out(c, &measured, NULL, sizeof(real))

@@ -142,17 +142,19 @@ static FX_COLD void KERNEL(limit_row)(const REAL *x, ptrdiff_t n, double max, RE
     }
 }
 
+/* The largest number, or NaN if there is one: x86 takes the second of two if either is a NaN, so what was found comes second
+   and is not forgotten. Sums, not this, tell of a NaN. */
 static REAL KERNEL(max)(const REAL *x, ptrdiff_t n) {
     ptrdiff_t i = 0;
     V a = OP(set)(-INFINITY), b = a, c = a, d = a;
     for (; i + 4 * LANES <= n; i += 4 * LANES) {
-        a = OP(max)(a, OP(load)(x + i));
-        b = OP(max)(b, OP(load)(x + i + LANES));
-        c = OP(max)(c, OP(load)(x + i + 2 * LANES));
-        d = OP(max)(d, OP(load)(x + i + 3 * LANES));
+        a = OP(max)(OP(load)(x + i), a);
+        b = OP(max)(OP(load)(x + i + LANES), b);
+        c = OP(max)(OP(load)(x + i + 2 * LANES), c);
+        d = OP(max)(OP(load)(x + i + 3 * LANES), d);
     }
-    for (; i + LANES <= n; i += LANES) a = OP(max)(a, OP(load)(x + i));
-    if (i < n) b = OP(max)(b, OP(load_part)(x + i, n - i, -INFINITY));
+    for (; i + LANES <= n; i += LANES) a = OP(max)(OP(load)(x + i), a);
+    if (i < n) b = OP(max)(OP(load_part)(x + i, n - i, -INFINITY), b);
     return OP(max_lane)(OP(max)(OP(max)(a, b), OP(max)(c, d)));
 }
 
@@ -210,7 +212,7 @@ typedef struct {
     ptrdiff_t ahead, e_ahead; /* bytes to the next row */
     int distant;              /* see fetch */
     int paired;
-    const fx_transform *by; /* see fx_rows; NULL for doubles */
+    const fx_transform *by; /* see fx_rows */
 } OP(row);
 
 /* What a factor loses in the type. */
@@ -524,7 +526,7 @@ static FX_INLINE void KERNEL(expsum_group)(const REAL *x, const REAL *low, int p
     V column[FX_FEW + LANES], lows[FX_FEW + LANES], max_low = OP(set)(0);
     KERNEL(few_load)(x, stride, rows, n, column);
     V max = column[0];
-    for (ptrdiff_t j = 1; j < n; ++j) max = OP(max)(max, column[j]);
+    for (ptrdiff_t j = 1; j < n; ++j) max = OP(max)(column[j], max);
     if (paired) {
         KERNEL(few_load)(low, stride, rows, n, lows);
         max_low = OP(of_doubles)(out->max_low + first, rows);
@@ -936,7 +938,7 @@ static inline void OP(transform_step)(OP(transformation) *to, OP(changes) change
         to->top_low = OP(select)(OP(lt)(to->top, score), rest, equal);
         OP(store_some)(to->low + i, rest, k);
     }
-    V top = OP(max)(to->top, score);
+    V top = OP(max)(score, to->top);
     to->top = top;
     OP(store_some)(to->high + i, score, k);
 }

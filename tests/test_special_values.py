@@ -128,6 +128,28 @@ def test_ignored_rows_may_hold_anything(loss: Loss, dtype: Any, isa: str) -> Non
         assert not hess[1::2].any()
 
 
+@pytest.mark.parametrize("classes", [5, 40, 64, 65, 200])
+@pytest.mark.parametrize("big", [1e5, 300.0, -500.0])
+@both_dtypes
+def test_a_nan_after_the_largest_score(dtype: Any, big: float, classes: int, isa: str) -> None:
+    """Wherever it stands, it makes its row NaN if the row counts, and nothing if it does not."""
+    options: list[dict[str, Any]] = [{}, {"temperature": 2.0}, {"softcap": 30.0}, {"label_smoothing": 0.1}]
+    options += [{"temperature": 2.0, "label_smoothing": 0.1}, {"z_loss": 0.1}, {"logit_bias": np.ones(classes)}]
+    for at in range(0, classes, max(1, classes // 13)):
+        logits = np.zeros((3, classes), dtype)
+        logits[:, 0] = big
+        logits[1, at] = NAN
+        assert np.isnan(fx.logsumexp(logits, axis=1)[1])
+        for function in (fx.softmax, fx.log_softmax):
+            assert np.isnan(function(logits, axis=1)).any(axis=0).all()
+        for some in options:
+            asked = {"grad": True, "hess": True, "reduction": "none", **some}
+            for of in fx.softmax_cross_entropy(logits, [1, 1, 1], **asked):
+                assert np.isnan(of[1]).all() and np.isfinite(of[[0, 2]]).all()
+            for of in fx.softmax_cross_entropy(logits, [1, -1, 1], ignore_index=-1, **asked):
+                assert (of[1] == 0).all()
+
+
 # ---- infinities ----------------------------------------------------------------------------------------------
 
 

@@ -379,7 +379,6 @@ static void NAME(check_rows_subtract_max)(const KERNELS *ours, const KERNELS *sc
     }
 }
 
-/* As sums, to far more digits than the upper part has; after a cap of doubles, to a few. */
 /* Rows that are only to be multiplied have the bits of those that were. */
 static void NAME(must_fold)(const KERNELS *kernels, ptrdiff_t n, const fx_transform *by, const REAL *high,
                             const REAL *low, const double *max, const double *max_low) {
@@ -413,6 +412,7 @@ static void NAME(must_fold)(const KERNELS *kernels, ptrdiff_t n, const fx_transf
     }
 }
 
+/* As sums, to far more digits than the upper part has; after a cap of doubles, to a few. */
 static void NAME(check_rows_transform)(const KERNELS *ours, const KERNELS *scalar) {
     static REAL bias[SIZE], high[2][SIZE], low[2][SIZE], slope[2][SIZE], bend[2][SIZE];
     static uint8_t left_out[SIZE];
