@@ -142,8 +142,8 @@ static FX_COLD void KERNEL(limit_row)(const REAL *x, ptrdiff_t n, double max, RE
     }
 }
 
-/* The largest number, or NaN if there is one: x86 takes the second of two if either is a NaN, so what was found comes second
-   and is not forgotten. Sums, not this, tell of a NaN. */
+/* The largest number; where there is a NaN, that or this. x86 takes the second of two if either is a NaN, so what was found
+   comes second and is not forgotten. Sums, not this, tell of a NaN. */
 static REAL KERNEL(max)(const REAL *x, ptrdiff_t n) {
     ptrdiff_t i = 0;
     V a = OP(set)(-INFINITY), b = a, c = a, d = a;
@@ -686,6 +686,7 @@ static FX_NOINLINE void KERNEL(expsum_long)(OP(row) at, const fx_rows *out, ptrd
     KERNEL(part)(&at, FX_WHOLE, out, row, &part);
 }
 
+/* The largest of the products, from the largest score. */
 static inline void KERNEL(scale_max)(const fx_transform *by, const fx_rows *out, ptrdiff_t row) {
     V rest, max = OP(set)((REAL)out->max[row]);
     max = OP(product)(max, OP(set)((REAL)by->scale), OP(set)(OP(scale_low)(by)), &rest);
