@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -37,7 +37,9 @@ def draw(run: Run, path: Path) -> None:
     warning += " (busy machine)" if run.busy else ""
     figure.suptitle(f"{run.machine['cpu']}, {run.threads} threads, {run.date[:10]}{warning}")
     figure.tight_layout(rect=(0, 0.3 / figure.get_figheight(), 1, 1))
-    figure.savefig(path, dpi=130)
+    # An SVG has words as words, and the same names for its parts in each run.
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "fastxent"}):
+        figure.savefig(path, dpi=130)
 
 
 def _draw_ratios(axes: Axes, cases: list[CaseResult], looks: Looks) -> None:
