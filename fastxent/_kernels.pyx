@@ -4,6 +4,8 @@ import os
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport free, malloc
 
+from fastxent._cpus import available_cpus
+
 cdef extern from "threads.h" nogil:
     int fx_max_threads()
     int fx_in_parallel()
@@ -87,47 +89,6 @@ def set_isa(name):
             active = tables[i]
             return before
     raise ValueError(f"no kernels for {name!r} here: choose one of {', '.join(available_isas())} or auto")
-
-
-def _cgroup_cpus():
-    """Whole processors that the control group of this process may use, or 0 where there is no limit."""
-    limits = []
-    try:
-        with open("/proc/self/cgroup") as file:
-            groups = [line.rstrip("\n").split(":", 2) for line in file]
-    except OSError:
-        return 0
-    for _, controllers, path in groups:
-        if controllers == "":
-            # Version 2: the limit of every ancestor holds as well.
-            parts = path.strip("/").split("/") if path.strip("/") else []
-            for depth in range(len(parts) + 1):
-                limits.append((os.path.join("/sys/fs/cgroup", *parts[:depth], "cpu.max"), None))
-        elif "cpu" in controllers.split(","):
-            for base in (os.path.join("/sys/fs/cgroup/cpu", path.lstrip("/")), "/sys/fs/cgroup/cpu"):
-                limits.append((os.path.join(base, "cpu.cfs_quota_us"), os.path.join(base, "cpu.cfs_period_us")))
-    cpus = []
-    for quota_file, period_file in limits:
-        try:
-            with open(quota_file) as file:
-                words = file.read().split()
-            if period_file is not None:
-                with open(period_file) as file:
-                    words += file.read().split()
-            if words[0] not in ("max", "-1"):
-                cpus.append(max(1, -(-int(words[0]) // int(words[1]))))
-        except (OSError, ValueError, IndexError):
-            continue
-    return min(cpus, default=0)
-
-
-def _cpu_limit():
-    """Processors that affinity and control group leave to this process."""
-    try:
-        cpus = len(os.sched_getaffinity(0))
-    except AttributeError:
-        cpus = os.cpu_count() or 1
-    return min(cpus, _cgroup_cpus() or cpus)
 
 
 def set_num_threads(n_threads):
@@ -302,4 +263,4 @@ def _choose_isa():
 
 
 _choose_isa()
-cpu_limit = _cpu_limit()
+cpu_limit = available_cpus()
