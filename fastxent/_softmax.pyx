@@ -77,6 +77,7 @@ cdef struct Call:
     Rows scores
     bint transformed
     bint paired
+    bint only_scaled           # by 1 / temperature, which may be 1, and left out
     fx_transform transform
     const void *bias
     const void *bias_low
@@ -740,6 +741,8 @@ cdef inline void leave_out(Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row) no
 cdef struct Block:
     Py_ssize_t first
     Py_ssize_t count
+    void *given                # scores before anything is done to them
+    Py_ssize_t given_stride
     void *x
     void *low
     Py_ssize_t x_stride
@@ -873,15 +876,19 @@ cdef inline void measure_moments(const Call *c, Scratch *s, const Block *b, real
     cdef const real *x = <const real *>b.x
     # Scores that are yet to be multiplied have no second part to read.
     cdef const real *low = <const real *>(b.low if b.low != NULL else b.x)
+    cdef const real *given
     for i in range(b.count):
-        if real is float and b.e != NULL and n > FX_FEW:
-            s.moment[i] = row_stored_moment(c.kernels, <const real *>b.e + i * b.e_stride, x, low, n, s.stats.by,
-                                            s.stats.max[i], s.stats.max_low[i]) / s.stats.stored[i]
+        if real is double or b.e == NULL or n <= FX_FEW:
+            s.moment[i] = row_moment(c.kernels, x + i * b.x_stride, low + i * b.x_stride, n, s.stats.by,
+                                     s.stats.max[i], s.stats.max_low[i]) / (s.stats.ties[i] + s.stats.others[i])
+        elif c.only_scaled:
+            given = <const real *>b.given + i * b.given_stride
+            s.moment[i] = row_stored_moment(c.kernels, <const real *>b.e + i * b.e_stride, given, given, n,
+                                            &c.transform, s.stats.max[i], s.stats.max_low[i]) / s.stats.stored[i]
         else:
-            s.moment[i] = row_moment(c.kernels, x, low, n, s.stats.by, s.stats.max[i], s.stats.max_low[i]) / (
-                s.stats.ties[i] + s.stats.others[i])
-        x += b.x_stride
-        low += b.x_stride
+            s.moment[i] = row_stored_moment(c.kernels, <const real *>b.e + i * b.e_stride, x + i * b.x_stride,
+                                            low + i * b.x_stride, n, <const fx_transform *>NULL, s.stats.max[i],
+                                            s.stats.max_low[i]) / s.stats.stored[i]
 
 
 cdef inline void figure_rows(Call *c, Scratch *s, const Block *b, real *like) noexcept nogil:
@@ -1012,13 +1019,15 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
     b.low = b.e = NULL
     b.e_stride = n
     b.x = direct_rows(&c.scores, b.first, b.count, like)
-    in_place = c.in_place and b.x != NULL and (c.folded or not c.transformed)
+    in_place = c.in_place and b.x != NULL and (c.folded or not c.transformed or c.temperature != NULL)
     if b.x != NULL:
         b.x_stride = c.scores.inner_stride // <Py_ssize_t>sizeof(real)
     else:
         b.x = s.x
         b.x_stride = n
         read_rows(k, &c.scores, b.first, b.count, n, <real *>b.x)
+    b.given = b.x
+    b.given_stride = b.x_stride
     if c.transformed and not c.folded:
         transform_chunk(c, s, &b, like)
     if c.has_grad or c.has_hess:
@@ -1130,8 +1139,9 @@ cdef double run(Call *c, int threads, real *like) except? -1.0:
         threads = 1
     # Where more than their exponentials is needed of scaled scores, they are stored: for heads that are evaluated class
     # by class, and where threads share a row.
-    c.folded = (real is float and c.transformed and c.transform.scale != 1.0 and c.transform.cap == 0.0
-                and c.bias == NULL and not c.has_left_out and c.kind == LABELS and (c.linear or c.smoothing == 0.0)
+    c.only_scaled = c.transformed and c.transform.cap == 0.0 and c.bias == NULL
+    c.folded = (real is float and c.only_scaled and c.transform.scale != 1.0
+                and not c.has_left_out and c.kind == LABELS and (c.linear or c.smoothing == 0.0)
                 and c.classes > FX_FEW and c.within == 1)
     # Labels are put into their rows on the way; sparse targets are fetched back to be changed.
     c.streamed = (real is float and c.has_grad and not (c.has_hess or c.has_vector or c.in_place)

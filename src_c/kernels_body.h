@@ -1026,20 +1026,48 @@ static double KERNEL(row_moment)(const REAL *x, const REAL *low, ptrdiff_t n, co
     return OP(sum_total)(sum, &rest);
 }
 
-/* The same with the exponentials as rows_expsum stored them, where floats will do. */
-static double KERNEL(row_stored_moment)(const REAL *e, const REAL *x, const REAL *low, ptrdiff_t n,
-                                        const fx_transform *by, double max, double max_low) {
-    V top = OP(set)((REAL)max), top_low = OP(set)((REAL)max_low), zero = OP(set)(0);
+/* Margins where exponentials count, of scores as sums of two; or of single ones (no `low`). */
+static FX_INLINE V OP(margin_counted)(V e, V top, V top_low, const REAL *x, const REAL *low, ptrdiff_t k) {
+    V margin = OP(sub)(top, OP(load_some)(x, k, 0));
+    if (low) margin = OP(add)(margin, OP(sub)(top_low, OP(load_some)(low, k, 0)));
+    return OP(keep)(OP(lt)(OP(set)(0), e), margin);
+}
+
+/* Two vectors at a time, since nothing cancels when their products are added before they are widened. */
+static FX_INLINE double KERNEL(stored_moment)(const REAL *e, const REAL *x, const REAL *low, ptrdiff_t n, REAL max,
+                                              REAL max_low) {
+    V top = OP(set)(max), top_low = OP(set)(max_low);
     SUM sum = OP(sum_zero)();
-    for (ptrdiff_t i = 0; i < n; i += LANES) {
+    ptrdiff_t i = 0;
+    for (; i + 2 * LANES <= n; i += 2 * LANES) {
+        V a = OP(load)(e + i), b = OP(load)(e + i + LANES);
+        V first = OP(mul)(a, OP(margin_counted)(a, top, top_low, x + i, low ? low + i : NULL, LANES));
+        V margin = OP(margin_counted)(b, top, top_low, x + i + LANES, low ? low + i + LANES : NULL, LANES);
+        sum = OP(sum_add)(sum, OP(fma)(b, margin, first));
+    }
+    for (; i < n; i += LANES) {
         ptrdiff_t k = n - i < LANES ? n - i : LANES;
-        V value = OP(load_some)(e + i, k, 0), score_low, score = OP(load_score)(x + i, low + i, k, by, &score_low);
-        V margin = OP(add)(OP(sub)(top, score), OP(sub)(top_low, score_low));
-        M counts = OP(lt)(zero, value);
-        sum = OP(sum_product)(sum, OP(keep)(counts, value), OP(keep)(counts, margin), zero);
+        V a = OP(load_some)(e + i, k, 0);
+        sum = OP(sum_add)(sum, OP(mul)(a, OP(margin_counted)(a, top, top_low, x + i, low ? low + i : NULL, k)));
     }
     double rest;
     return OP(sum_total)(sum, &rest);
+}
+
+/* The same with the exponentials as rows_expsum stored them, where floats will do. Scores that are only multiplied have
+   margins that are multiplied; the largest product has all digits of the largest score unless it is tiny. */
+static double KERNEL(row_stored_moment)(const REAL *e, const REAL *x, const REAL *low, ptrdiff_t n,
+                                        const fx_transform *by, double max, double max_low) {
+    if (!by) return KERNEL(stored_moment)(e, x, low, n, (REAL)max, (REAL)max_low);
+    if (!(fabs(max) < INFINITY)) return NAN;
+    double scale = by->scale + by->scale_rest;
+    REAL top = (REAL)((max + max_low) / scale);
+    if (!(fabs(max) > 0x1p-60)) {
+        top = -INFINITY;
+        for (ptrdiff_t i = 0; i < n; ++i)
+            if (e[i] > 0 && x[i] > top) top = x[i];
+    }
+    return scale * KERNEL(stored_moment)(e, x, NULL, n, top, 0);
 }
 
 /* ---- from exponentials to gradients and curvature ---------------------------------------------------- */
