@@ -25,6 +25,8 @@ cdef extern from "kernels.h" nogil:
         int max_given
         int precise
         const fx_transform *by
+        const uint8_t *left_out
+        Py_ssize_t left_out_stride
 
     Py_ssize_t fx_part_size(Py_ssize_t start, Py_ssize_t n)
     double fx_larger(double max, double more)

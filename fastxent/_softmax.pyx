@@ -94,7 +94,7 @@ cdef struct Call:
     bint has_grad
     bint has_hess
     bint in_place
-    bint folded                # scores are multiplied by 1 / temperature as their exponentials are made
+    bint folded                # scores are multiplied, or left out, as their exponentials are made
     bint streamed              # gradients are too large to stay in a cache until they are read
     Rows grad
     Rows hess
@@ -176,6 +176,7 @@ cdef Py_ssize_t lay_out(const Call *c, Scratch *s, char *memory, Py_ssize_t item
     cdef bint direct = is_direct(&c.dense, <double *>NULL) if itemsize == 8 else is_direct(&c.dense, <float *>NULL)
     cdef char *start = align(memory)
     memory = start
+    memset(&s.stats, 0, sizeof(fx_rows))
     s.stats.max = <double *>take(&memory, figure)
     s.stats.max_low = <double *>take(&memory, figure)
     s.stats.ties = <double *>take(&memory, figure)
@@ -216,7 +217,7 @@ cdef Py_ssize_t lay_out(const Call *c, Scratch *s, char *memory, Py_ssize_t item
     s.hard.loss = s.loss
     s.hard.at_label = s.at_label
     s.stats.max_given = c.transformed and not c.folded
-    s.stats.by = &c.transform if c.folded else NULL
+    s.stats.by = &c.transform if c.folded and not c.has_left_out else NULL
     s.stats.precise = not c.linear or c.z_loss != 0.0
     if not c.paired:
         s.stats.max_low = NULL
@@ -236,15 +237,12 @@ cdef Py_ssize_t lay_out(const Call *c, Scratch *s, char *memory, Py_ssize_t item
     s.y = take(&memory, block if c.kind == DENSE and (c.chunk > 1 or not direct) else 0)
     s.given = take(&memory, c.classes * itemsize if c.has_vector else 0)
     s.vector = take(&memory, c.classes * itemsize if c.has_vector else 0)
-    if c.folded:
-        s.high = take(&memory, c.chunk * itemsize)
-        s.low = take(&memory, c.chunk * itemsize)
-    elif c.transformed:
-        s.high = take(&memory, rows)
-        s.low = take(&memory, rows)
-        s.cap_slope = take(&memory, rows)
-        s.cap_bend = take(&memory, rows)
-        s.bytes = <uint8_t *>take(&memory, c.chunk * c.classes)
+    if c.transformed:
+        s.high = take(&memory, c.chunk * itemsize if c.folded else rows)
+        s.low = take(&memory, c.chunk * itemsize if c.folded else rows)
+        s.cap_slope = take(&memory, 0 if c.folded else rows)
+        s.cap_bend = take(&memory, 0 if c.folded else rows)
+        s.bytes = <uint8_t *>take(&memory, c.chunk * c.classes if c.has_left_out else 0)
     if not c.linear:
         s.soft = take(&memory, rows)
         s.soft_curve = take(&memory, rows)
@@ -764,21 +762,25 @@ cdef inline void transform_rows(const Call *c, Scratch *s, const Block *b, Py_ss
                    <real *>s.cap_bend + start if capped and (c.has_hess or c.has_vector) else NULL, max, max_low)
 
 
-cdef inline void transform_chunk(const Call *c, Scratch *s, Block *b, real *like) noexcept nogil:
-    cdef Py_ssize_t n = c.classes, stride = n, i, j, parts = parts_of(n)
+cdef inline const uint8_t *find_left_out(const Call *c, Scratch *s, const Block *b, Py_ssize_t *stride) noexcept nogil:
+    """A chunk's rows of the mask, where they stand or as a copy."""
     cdef const Rows *mask = &c.left_out
-    cdef const uint8_t *bytes = NULL
+    cdef Py_ssize_t n = c.classes, i, j
+    if mask.class_stride == 1 and b.first % mask.inner + b.count <= mask.inner:
+        stride[0] = mask.inner_stride
+        return <const uint8_t *>(mask.data + (b.first // mask.inner) * mask.outer_stride
+                                 + (b.first % mask.inner) * mask.inner_stride)
+    stride[0] = n
+    for i in range(b.count):
+        for j in range(n):
+            s.bytes[i * n + j] = is_left_out(c, b.first + i, j)
+    return s.bytes
+
+
+cdef inline void transform_chunk(const Call *c, Scratch *s, Block *b, real *like) noexcept nogil:
+    cdef Py_ssize_t n = c.classes, stride = 0, i, parts = parts_of(n)
+    cdef const uint8_t *bytes = find_left_out(c, s, b, &stride) if c.has_left_out else NULL
     cdef double *max_low = s.moment if s.stats.max_low == NULL else s.stats.max_low
-    if c.has_left_out:
-        if mask.class_stride == 1 and b.first % mask.inner + b.count <= mask.inner:
-            bytes = <const uint8_t *>(mask.data + (b.first // mask.inner) * mask.outer_stride
-                                      + (b.first % mask.inner) * mask.inner_stride)
-            stride = mask.inner_stride
-        else:
-            bytes = s.bytes
-            for i in range(b.count):
-                for j in range(n):
-                    s.bytes[i * n + j] = is_left_out(c, b.first + i, j)
     if c.within > 1:
         for i in prange(parts, num_threads=c.within, schedule="static"):
             transform_rows(c, s, b, i * FX_PART, part_size(i, n), bytes, stride, s.tops + i, s.tops_low + i, like)
@@ -862,7 +864,11 @@ cdef inline void read_labels(const Call *c, Scratch *s, const Block *b, real *li
             if s.label[i] == c.ignored:
                 s.label[i] = NO_LABEL
     rows_pick(c.kernels, <const real *>b.x, b.x_stride, b.count, s.label, s.margin)
-    if c.folded:
+    if c.folded and c.has_left_out:
+        for i in range(b.count):
+            if s.label[i] >= 0 and is_left_out(c, b.first + i, s.label[i]):
+                s.margin[i] = -INFINITY
+    elif c.folded:
         scale_scores(c, s, b.count, like)
     elif b.low != NULL:
         rows_pick(c.kernels, <const real *>b.low, b.x_stride, b.count, s.label, s.margin_rest)
@@ -1030,6 +1036,8 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
     b.given_stride = b.x_stride
     if c.transformed and not c.folded:
         transform_chunk(c, s, &b, like)
+    elif c.has_left_out:
+        s.stats.left_out = find_left_out(c, s, &b, &s.stats.left_out_stride)
     if c.has_grad or c.has_hess:
         out = place(&c.grad if c.has_grad else &c.hess, &b, <real *>s.out, n, &out_stride)
         streamed = c.streamed and (s.anew or c.within == 1) and out != <real *>s.out and out_stride == n
@@ -1138,11 +1146,11 @@ cdef double run(Call *c, int threads, real *like) except? -1.0:
     if c.within > 1:
         threads = 1
     # Where more than their exponentials is needed of scaled scores, they are stored: for heads that are evaluated class
-    # by class, and where threads share a row.
+    # by class, and where threads share a row. So are scores that are left out where anything else is asked for.
     c.only_scaled = c.transformed and c.transform.cap == 0.0 and c.bias == NULL
-    c.folded = (real is float and c.only_scaled and c.transform.scale != 1.0
-                and not c.has_left_out and c.kind == LABELS and (c.linear or c.smoothing == 0.0)
-                and c.classes > FX_FEW and c.within == 1)
+    c.folded = (real is float and c.kind == LABELS and c.classes > FX_FEW and c.within == 1
+                and (c.plain if c.has_left_out
+                     else c.only_scaled and c.transform.scale != 1.0 and (c.linear or c.smoothing == 0.0)))
     # Labels are put into their rows on the way; sparse targets are fetched back to be changed.
     c.streamed = (real is float and c.has_grad and not (c.has_hess or c.has_vector or c.in_place)
                   and (c.kind == LABELS or c.kind == CSR and has_few_entries(c)) and c.linear and c.transform.cap == 0.0

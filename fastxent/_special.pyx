@@ -2,6 +2,7 @@
 from cython.parallel cimport prange
 from libc.math cimport INFINITY
 from libc.stdlib cimport free, malloc
+from libc.string cimport memset
 
 cimport numpy as cnp
 import numpy as np
@@ -56,15 +57,12 @@ cdef void lay_out(Scratch *s, char *memory, Py_ssize_t chunk, Py_ssize_t classes
                   Py_ssize_t itemsize) noexcept nogil:
     cdef Py_ssize_t figure = (chunk + 7) // 8 * 8, block = block_size(chunk, classes, itemsize)
     cdef double *figures = <double *>align(memory)
+    memset(&s.stats, 0, sizeof(fx_rows))
     s.stats.max = figures
-    s.stats.max_low = NULL
-    s.stats.max_given = s.stats.precise = False
-    s.stats.by = NULL
     s.stats.ties = figures + figure
     s.stats.others = figures + 2 * figure
     s.stats.rest = figures + 3 * figure
     s.stats.stored = figures + 4 * figure
-    s.stats.margins = s.stats.margins_rest = s.stats.classes = NULL
     s.log_total = figures + 5 * figure
     s.factor = figures + 6 * figure
     s.stats.stored_rest = figures + 7 * figure

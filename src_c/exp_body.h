@@ -30,6 +30,7 @@ typedef struct {
     int marked; /* exponentials of -inf are stored as -1 */
     int brief;  /* exponentials are no more exact than a result in the type needs */
     int scaled; /* scores are multiplied on the way, which makes them sums of two */
+    int masked; /* scores are left out on the way */
 } fx_mode;
 #endif
 

@@ -39,7 +39,7 @@ typedef struct {
 
 /* Where rows_expsum puts what it learns of each row; `margins` and `classes` may both be NULL. Scores may be sums of two,
    x + low, as rows_transform makes them: then the largest is given, max + max_low. More than FX_FEW floats that are only to
-   be multiplied may be given as they are: then max and max_low are found. */
+   be multiplied, or only to be left out, may be given as they are: then max, and max_low, are found. */
 typedef struct {
     double *max;          /* the largest score */
     double *max_low;      /* NULL where scores are single numbers */
@@ -53,7 +53,9 @@ typedef struct {
     double *classes;      /* how many scores are above -inf */
     int max_given;        /* the largest scores are there already, as rows_transform finds them */
     int precise; /* `others` to more digits than usual, for losses that would magnify its error; e must not be x */
-    const fx_transform *by; /* of floats that are yet to be multiplied by its scale, or NULL */
+    const fx_transform *by;  /* of floats that are yet to be multiplied by its scale, or NULL */
+    const uint8_t *left_out; /* of floats: not 0 where scores are yet to become -inf, or NULL; not together with `by` */
+    ptrdiff_t left_out_stride;
 } fx_rows;
 
 /* A row of FX_PART scores or more is summed up in parts, of FX_PART scores and the last one of what remains, so that several
@@ -66,7 +68,7 @@ enum { FX_DONE, FX_WHOLE, FX_APART, FX_STORED, FX_OWN };
    so such a row comes from memory once. For its gradient the exponentials are not kept but made anew (row_exp_scaled). */
 #define FX_LONG 125000
 static inline int fx_is_long(ptrdiff_t n, const fx_rows *of) {
-    return n >= FX_LONG && !of->max_given && !of->margins && !of->by;
+    return n >= FX_LONG && !of->max_given && !of->margins && !of->by && !of->left_out;
 }
 
 /* How many scores of a row of n the part that begins at `start` has. */

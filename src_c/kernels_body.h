@@ -118,13 +118,37 @@ static inline V OP(below)(V max, V x, V low, int paired, V *rest) {
 
 static inline V OP(mark_masked)(V x, V e) { return OP(select)(OP(ne)(x, OP(set)(-INFINITY)), e, OP(set)(-1)); }
 
+static inline V OP(load_some)(const REAL *p, ptrdiff_t k, REAL fill) {
+    return k == LANES ? OP(load)(p) : OP(load_part)(p, k, fill);
+}
+
+static inline void OP(store_some)(REAL *p, V a, ptrdiff_t k) {
+    if (k == LANES)
+        OP(store)(p, a);
+    else
+        OP(store_part)(p, a, k);
+}
+
+static inline M OP(zero_bytes_part)(const uint8_t *p, ptrdiff_t k) {
+    uint8_t part[LANES] = {0};
+    if (k == LANES) return OP(zero_bytes)(p);
+    for (ptrdiff_t i = 0; i < k; ++i) part[i] = p[i];
+    return OP(zero_bytes)(part);
+}
+
+/* Scores that are to be left out become -inf. */
+static inline V OP(leave_out)(V score, const uint8_t *left_out, ptrdiff_t k) {
+    return OP(select)(OP(zero_bytes_part)(left_out, k), score, OP(set)(-INFINITY));
+}
+
 /* A row whose largest score is not finite. */
 static FX_COLD void KERNEL(limit_row)(const REAL *x, ptrdiff_t n, double max, REAL *e, ptrdiff_t step,
                                       const fx_rows *out, ptrdiff_t row) {
     REAL scale = out->by ? (REAL)out->by->scale : 1;
+    const uint8_t *left_out = out->left_out ? out->left_out + row * out->left_out_stride : NULL;
     double ties = 0.0, others = 0.0, classes = 0.0, margins = 0.0;
     for (ptrdiff_t j = 0; j < n; ++j) {
-        REAL score = x[j] * scale;
+        REAL score = left_out && left_out[j] ? (REAL)-INFINITY : x[j] * scale;
         if (score != score) others = NAN;
         if (score == INFINITY) ties += 1.0;
         if (score != -INFINITY) classes += 1.0;
@@ -144,29 +168,36 @@ static FX_COLD void KERNEL(limit_row)(const REAL *x, ptrdiff_t n, double max, RE
 
 /* The largest number; where there is a NaN, that or this. x86 takes the second of two if either is a NaN, so what was found
    comes second and is not forgotten. Sums, not this, tell of a NaN. */
-static REAL KERNEL(max)(const REAL *x, ptrdiff_t n) {
+static FX_INLINE REAL KERNEL(max_of)(const REAL *x, const uint8_t *left_out, ptrdiff_t left_out_ahead, ptrdiff_t n) {
     ptrdiff_t i = 0;
     V a = OP(set)(-INFINITY), b = a, c = a, d = a;
     for (; i + 4 * LANES <= n; i += 4 * LANES) {
-        a = OP(max)(OP(load)(x + i), a);
-        b = OP(max)(OP(load)(x + i + LANES), b);
-        c = OP(max)(OP(load)(x + i + 2 * LANES), c);
-        d = OP(max)(OP(load)(x + i + 3 * LANES), d);
+        V score[4];
+        if (left_out) __builtin_prefetch(left_out + i + left_out_ahead, 0);
+        for (int u = 0; u < 4; ++u) {
+            score[u] = OP(load)(x + i + u * LANES);
+            if (left_out) score[u] = OP(leave_out)(score[u], left_out + i + u * LANES, LANES);
+        }
+        a = OP(max)(score[0], a);
+        b = OP(max)(score[1], b);
+        c = OP(max)(score[2], c);
+        d = OP(max)(score[3], d);
     }
-    for (; i + LANES <= n; i += LANES) a = OP(max)(OP(load)(x + i), a);
-    if (i < n) b = OP(max)(OP(load_part)(x + i, n - i, -INFINITY), b);
+    for (; i < n; i += LANES) {
+        ptrdiff_t k = n - i < LANES ? n - i : LANES;
+        V score = OP(load_some)(x + i, k, -INFINITY);
+        if (left_out) score = OP(leave_out)(score, left_out + i, k);
+        a = OP(max)(score, a);
+    }
     return OP(max_lane)(OP(max)(OP(max)(a, b), OP(max)(c, d)));
 }
 
-static inline V OP(load_some)(const REAL *p, ptrdiff_t k, REAL fill) {
-    return k == LANES ? OP(load)(p) : OP(load_part)(p, k, fill);
-}
+static REAL KERNEL(max)(const REAL *x, ptrdiff_t n) { return KERNEL(max_of)(x, NULL, 0, n); }
 
-static inline void OP(store_some)(REAL *p, V a, ptrdiff_t k) {
-    if (k == LANES)
-        OP(store)(p, a);
-    else
-        OP(store_part)(p, a, k);
+/* Of a row in which some are left out. */
+static FX_NOINLINE REAL KERNEL(max_left)(const REAL *x, const uint8_t *left_out, ptrdiff_t left_out_ahead,
+                                         ptrdiff_t n) {
+    return KERNEL(max_of)(x, left_out, left_out_ahead, n);
 }
 
 /* What is counted of a row beside the sum: exponentials other than the top one if they are set apart; scores above -inf and
@@ -193,18 +224,6 @@ static FX_INLINE SUM OP(count_in)(SUM sum, V score, V score_low, V value, V rest
     return OP(sum_add_both)(sum, OP(keep)(other, value), OP(keep)(other, rest), mode.brief);
 }
 
-static FX_INLINE SUM OP(expsum_step)(SUM sum, const REAL *x, const REAL *low, REAL *e, ptrdiff_t k,
-                                     const OP(reference) *to, V scale, V scale_low, V top, fx_mode mode,
-                                     OP(tally) *tally) {
-    V score = OP(load_some)(x, k, -INFINITY), score_low = OP(set)(0);
-    if (mode.scaled)
-        score = OP(product)(score, scale, scale_low, &score_low);
-    else if (mode.paired)
-        score_low = OP(load_some)(low, k, 0);
-    V rest, value = OP(exp_relative)(score, score_low, to, mode, &rest);
-    return OP(count_in)(sum, score, score_low, value, rest, e, k, to, top, mode, tally);
-}
-
 typedef struct {
     const REAL *x, *low;
     ptrdiff_t n;
@@ -212,8 +231,21 @@ typedef struct {
     ptrdiff_t ahead, e_ahead; /* bytes to the next row */
     int distant;              /* see fetch */
     int paired;
-    const fx_transform *by; /* see fx_rows */
+    const fx_transform *by;  /* see fx_rows, as of */
+    const uint8_t *left_out; /* this */
 } OP(row);
+
+static FX_INLINE SUM OP(expsum_step)(SUM sum, const OP(row) *at, ptrdiff_t i, ptrdiff_t k, const OP(reference) *to,
+                                     V scale, V scale_low, V top, fx_mode mode, OP(tally) *tally) {
+    V score = OP(load_some)(at->x + i, k, -INFINITY), score_low = OP(set)(0);
+    if (mode.masked) score = OP(leave_out)(score, at->left_out + i, k);
+    if (mode.scaled)
+        score = OP(product)(score, scale, scale_low, &score_low);
+    else if (mode.paired)
+        score_low = OP(load_some)(at->low + i, k, 0);
+    V rest, value = OP(exp_relative)(score, score_low, to, mode, &rest);
+    return OP(count_in)(sum, score, score_low, value, rest, at->e ? at->e + i : NULL, k, to, top, mode, tally);
+}
 
 /* What a factor loses in the type. */
 static inline REAL OP(scale_low)(const fx_transform *by) {
@@ -260,6 +292,9 @@ static FX_INLINE void KERNEL(part_to)(const OP(row) *at, const OP(reference) *to
             KERNEL(fetch)((const char *)(x + i) + at->ahead, 0, at->distant, BUNDLE);
             if (e) KERNEL(fetch)((const char *)(e + i) + at->e_ahead, 1, at->distant, BUNDLE);
             BUNDLED(vector) score = BUNDLED(load)(x + i, LANES), low = BUNDLED(set)(0), rest;
+            if (mode.masked)
+                for (int u = 0; u < BUNDLE; ++u)
+                    score.at[u] = OP(leave_out)(score.at[u], at->left_out + i + u * LANES, LANES);
             if (mode.scaled) score = BUNDLED(product)(score, BUNDLED(all)(scale), BUNDLED(all)(scale_low), &low);
             BUNDLED(vector) value = BUNDLED(exp_relative)(score, low, &all, mode, &rest);
             for (int u = 0; u < BUNDLE; ++u)
@@ -268,11 +303,8 @@ static FX_INLINE void KERNEL(part_to)(const OP(row) *at, const OP(reference) *to
         }
     }
     for (; i + LANES <= n; i += LANES)
-        sum =
-            OP(expsum_step)(sum, x + i, at->low + i, e ? e + i : NULL, LANES, to, scale, scale_low, top, mode, &tally);
-    if (i < n)
-        sum =
-            OP(expsum_step)(sum, x + i, at->low + i, e ? e + i : NULL, n - i, to, scale, scale_low, top, mode, &tally);
+        sum = OP(expsum_step)(sum, at, i, LANES, to, scale, scale_low, top, mode, &tally);
+    if (i < n) sum = OP(expsum_step)(sum, at, i, n - i, to, scale, scale_low, top, mode, &tally);
     ptrdiff_t vectors = (n + LANES - 1) / LANES;
     out->ties = mode.apart ? (double)(vectors * LANES - tally.others) : 0.0;
     out->margins = out->margins_rest = 0.0;
@@ -300,33 +332,33 @@ static void KERNEL(part_stored)(const REAL *e, ptrdiff_t n, fx_part *out) {
     out->others = OP(sum_total)(sum, &out->rest);
 }
 
-static FX_INLINE void KERNEL(part_of)(const OP(row) *at, int paired, int scaled, int brief, int apart,
+static FX_INLINE void KERNEL(part_of)(const OP(row) *at, int paired, int scaled, int masked, int brief, int apart,
                                       const fx_rows *of, ptrdiff_t row, fx_part *out) {
     REAL max = (REAL)out->max, max_low = paired ? (REAL)of->max_low[row] : 0;
     V top = OP(set)(max), top_low = OP(set)(max_low);
-    if (of->margins && (sizeof(REAL) == sizeof(double) || !paired)) {
+    if (of->margins && !masked && (sizeof(REAL) == sizeof(double) || !paired)) {
         OP(reference) to = OP(refer_to)(top, top_low);
-        fx_mode mode = {0, paired, apart, 1, brief, 0};
+        fx_mode mode = {0, paired, apart, 1, brief, 0, 0};
         KERNEL(part_to)(at, &to, mode, out);
     } else if (OP(is_plain)(max)) {
         OP(reference) to = OP(refer_plainly)(top, top_low);
-        fx_mode mode = {1, paired, apart, 0, brief, scaled};
+        fx_mode mode = {1, paired, apart, 0, brief, scaled, masked};
         KERNEL(part_to)(at, &to, mode, out);
     } else {
         OP(reference) to = OP(refer_to)(top, top_low);
-        fx_mode mode = {0, paired, apart, 0, brief, scaled};
+        fx_mode mode = {0, paired, apart, 0, brief, scaled, masked};
         KERNEL(part_to)(at, &to, mode, out);
     }
 }
 
 /* The same in one body for all that may be asked for, which tests at every step. */
-static FX_INLINE void KERNEL(part_rare)(const OP(row) *at, int paired, int scaled, int brief, int apart,
+static FX_INLINE void KERNEL(part_rare)(const OP(row) *at, int paired, int scaled, int masked, int brief, int apart,
                                         const fx_rows *of, ptrdiff_t row, fx_part *out) {
     REAL max = (REAL)out->max;
     V top = OP(set)(max), top_low = OP(set)(paired ? (REAL)of->max_low[row] : 0);
     int marked = of->margins != NULL, plain = !marked && OP(is_plain)(max);
     OP(reference) to = plain ? OP(refer_plainly)(top, top_low) : OP(refer_to)(top, top_low);
-    fx_mode mode = {plain, paired, apart, marked, brief, scaled};
+    fx_mode mode = {plain, paired, apart, marked, brief, scaled, masked};
     KERNEL(part_to)(at, &to, mode, out);
 }
 
@@ -349,9 +381,10 @@ static FX_NOINLINE int KERNEL(find_own)(OP(row) *at, fx_part *out) {
    has left in `out`, of this part or another, but for ties and others. */
 static FX_NOINLINE void KERNEL(part)(OP(row) *at, int how, const fx_rows *of, ptrdiff_t row, fx_part *out) {
     int wide = sizeof(REAL) == sizeof(double), apart = wide || how == FX_APART, brief = !of->precise;
-    int scaled = !wide && at->by, paired = at->paired || scaled, usual = !paired && brief;
-    /* Floats that are summed up a second time, and sums of two with something else asked for. */
-    int rare = !wide && (apart || (of->margins && paired) || (paired && !brief));
+    int scaled = !wide && at->by, masked = !wide && at->left_out, paired = at->paired || scaled;
+    int usual = !paired && brief && !masked;
+    /* Floats that are summed up a second time, and two things asked for at once. */
+    int rare = !wide && (apart || (paired || masked ? of->margins || !brief : 0) || (paired && masked));
     if (how == FX_OWN) {
         if (!KERNEL(find_own)(at, out)) return;
     } else {
@@ -360,15 +393,17 @@ static FX_NOINLINE void KERNEL(part)(OP(row) *at, int how, const fx_rows *of, pt
     if (how == FX_STORED)
         KERNEL(part_stored)(at->e, at->n, out);
     else if (rare || (COMPACT && !usual))
-        KERNEL(part_rare)(at, paired, scaled, brief, apart, of, row, out);
+        KERNEL(part_rare)(at, paired, scaled, masked, brief, apart, of, row, out);
     else if (usual)
-        KERNEL(part_of)(at, 0, 0, 1, wide, of, row, out);
+        KERNEL(part_of)(at, 0, 0, 0, 1, wide, of, row, out);
+    else if (masked)
+        KERNEL(part_of)(at, 0, 0, 1, 1, wide, of, row, out);
     else if (!paired)
-        KERNEL(part_of)(at, 0, 0, 0, wide, of, row, out);
+        KERNEL(part_of)(at, 0, 0, 0, 0, wide, of, row, out);
     else if (scaled)
-        KERNEL(part_of)(at, 1, 1, 1, wide, of, row, out);
+        KERNEL(part_of)(at, 1, 1, 0, 1, wide, of, row, out);
     else
-        KERNEL(part_of)(at, 1, 0, wide ? brief : 1, wide, of, row, out);
+        KERNEL(part_of)(at, 1, 0, 0, wide ? brief : 1, wide, of, row, out);
 }
 
 /* Take a part relative to a larger maximum: what was tied with its own is one of the others, and all of it a power of two
@@ -450,6 +485,7 @@ static inline int KERNEL(expsum_parts)(const OP(row) *at, int how, const fx_rows
         of.x += start;
         of.low += start;
         if (of.e) of.e += start;
+        if (of.left_out) of.left_out += start;
         KERNEL(part)(&of, how, out, row, start ? part : sum);
         if (start) KERNEL(add_part)(sum, part);
     }
@@ -531,7 +567,7 @@ static FX_INLINE void KERNEL(expsum_group)(const REAL *x, const REAL *low, int p
         KERNEL(few_load)(low, stride, rows, n, lows);
         max_low = OP(of_doubles)(out->max_low + first, rows);
     }
-    fx_mode mode = {0, paired, 1, marked, brief, 0};
+    fx_mode mode = {0, paired, 1, marked, brief, 0, 0};
     OP(reference) to = OP(refer_to)(max, max_low);
     BUNDLED(reference) all = OP(refer_all)(&to);
     SUM sum = OP(sum_zero)(), margin = OP(sum_zero)();
@@ -659,12 +695,17 @@ static FX_INLINE void KERNEL(expsum_few)(const REAL *x, const REAL *low, int pai
 }
 
 /* The largest score, part by part; where there is a NaN, that or another. */
-static inline double KERNEL(max_of_parts)(const REAL *x, ptrdiff_t n) {
-    ptrdiff_t start = fx_part_size(0, n);
-    double max = (double)KERNEL(max)(x, start);
-    for (ptrdiff_t k; start < n; start += k) {
-        k = fx_part_size(start, n);
-        max = fx_larger(max, (double)KERNEL(max)(x + start, k));
+static inline double KERNEL(max_of_parts)(const OP(row) *at, ptrdiff_t left_out_ahead) {
+    double max = -INFINITY;
+    for (ptrdiff_t start = 0, k; start < at->n; start += k) {
+        const REAL *x = at->x + start;
+        k = fx_part_size(start, at->n);
+        double more;
+        if (sizeof(REAL) == sizeof(float) && at->left_out)
+            more = (double)KERNEL(max_left)(x, at->left_out + start, left_out_ahead, k);
+        else
+            more = (double)KERNEL(max)(x, k);
+        max = start ? fx_larger(max, more) : more;
     }
     return max;
 }
@@ -700,7 +741,7 @@ static inline void KERNEL(expsum_row)(const OP(row) *at, const fx_rows *out, ptr
         KERNEL(expsum_long)(*at, out, row);
         return;
     }
-    if (!out->max_given) out->max[row] = KERNEL(max_of_parts)(at->x, at->n);
+    if (!out->max_given) out->max[row] = KERNEL(max_of_parts)(at, out->left_out_stride);
     if (sizeof(REAL) == sizeof(float) && at->by) KERNEL(scale_max)(at->by, out, row);
     if (!(fabs(out->max[row]) < INFINITY)) {
         KERNEL(limit_row)(at->x, at->n, out->max[row], at->e, 1, out, row);
@@ -731,7 +772,8 @@ static void KERNEL(rows_expsum)(const REAL *x, const REAL *low, ptrdiff_t stride
                           KERNEL(ahead)(e_stride),
                           n * (ptrdiff_t)sizeof(REAL) >= DISTANT,
                           low != NULL,
-                          out->by};
+                          out->by,
+                          out->left_out ? out->left_out + i * out->left_out_stride : NULL};
             KERNEL(expsum_row)(&at, out, i);
         }
     } else if (low || out->precise) {
@@ -758,7 +800,7 @@ static double KERNEL(row_max)(const REAL *x, ptrdiff_t n) { return (double)KERNE
 
 static void KERNEL(row_part)(const REAL *x, const REAL *low, ptrdiff_t n, REAL *e, int how, const fx_rows *of,
                              fx_part *out) {
-    OP(row) at = {x, low ? low : x, n, e, ROWS_AHEAD, ROWS_AHEAD, 1, low != NULL, NULL};
+    OP(row) at = {x, low ? low : x, n, e, ROWS_AHEAD, ROWS_AHEAD, 1, low != NULL, NULL, NULL};
     KERNEL(part)(&at, how, of, 0, out);
 }
 
@@ -889,13 +931,6 @@ static inline f32_capped f32_cap(f32v x, const f64_capping *by) {
 }
 #endif
 
-static inline M OP(zero_bytes_part)(const uint8_t *p, ptrdiff_t k) {
-    uint8_t part[LANES] = {0};
-    if (k == LANES) return OP(zero_bytes)(p);
-    for (ptrdiff_t i = 0; i < k; ++i) part[i] = p[i];
-    return OP(zero_bytes)(part);
-}
-
 /* What is done to scores; constants wherever it is used. */
 typedef struct {
     int capped, biased, scaled, paired, masked;
@@ -931,7 +966,7 @@ static inline void OP(transform_step)(OP(transformation) *to, OP(changes) change
         score = OP(product)(score, to->scale, to->scale_low, &lost);
         rest = changes.biased || changes.capped ? OP(add)(OP(mul)(rest, to->scale), lost) : lost;
     }
-    if (changes.masked) score = OP(select)(OP(zero_bytes_part)(to->left_out + i, k), score, masked);
+    if (changes.masked) score = OP(leave_out)(score, to->left_out + i, k);
     if (changes.paired) {
         /* Infinite scores have a NaN here. */
         rest = OP(keep)(OP(ge)(rest, rest), rest);
@@ -1147,7 +1182,7 @@ static void KERNEL(rows_scale)(const REAL *e, ptrdiff_t e_stride, ptrdiff_t rows
 /* Exponentials multiplied by a factor as soon as they are made; memory is asked for ahead, in bytes. */
 static FX_INLINE void KERNEL(exp_scaled_to)(const REAL *x, ptrdiff_t n, const OP(reference) *to, int plain,
                                             const OP(scaling) *by, REAL *out, ptrdiff_t out_ahead) {
-    fx_mode mode = {plain, 0, 0, 0, 1, 0};
+    fx_mode mode = {plain, 0, 0, 0, 1, 0, 0};
     BUNDLED(reference) all = OP(refer_all)(to);
     ptrdiff_t i = 0;
     for (; i + BUNDLE * LANES <= n; i += BUNDLE * LANES) {
@@ -1170,7 +1205,7 @@ static FX_NOINLINE void KERNEL(exp_scaled)(const REAL *x, ptrdiff_t n, const fx_
     V top = OP(set)(max), none = OP(set)(0);
     if (of->precise) {
         fx_part unused;
-        OP(row) at = {x, x, n, out, ROWS_AHEAD, out_ahead, 1, 0, NULL};
+        OP(row) at = {x, x, n, out, ROWS_AHEAD, out_ahead, 1, 0, NULL, NULL};
         KERNEL(part)(&at, FX_WHOLE, of, 0, &unused);
         KERNEL(scale_row)(out, n, by, 1, 0, out);
         return;

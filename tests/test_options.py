@@ -493,6 +493,45 @@ def test_temperature_has_the_bits_of_scores_transformed_first(
         same((alone[0] if "temperature_grad" in asked else alone,), read[:1])
 
 
+@pytest.mark.parametrize("classes", [65, 1_000, 40_000])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"label_smoothing": 0.1}, {"z_loss": 0.01}, {"hess": True}, {"sample_weight": np.arange(12.0)}],
+    ids=["plain", "smoothed", "z-loss", "hess", "weights"],
+)
+def test_masked_scores_have_the_bits_of_infinite_ones(options: dict[str, Any], classes: int, isa: str) -> None:
+    """Floats with labels are left out as they are read, others beforehand."""
+    rng = np.random.default_rng(1)
+    logits = (rng.standard_normal((12, classes)) * rng.choice([1, 30], (12, 1))).astype(np.float32)
+    mask = rng.random((12, classes)) < 0.3
+    labels = rng.integers(0, 6, 12)
+    mask[:, :10] = False
+    logits[2] += 500
+    logits[3, 5] = logits[4, 6] = np.inf
+    logits[5, 7:] = -np.inf
+    logits[6, 8] = np.nan
+    logits[7, ~mask[7]] = -np.inf
+    logits[9, 10:][mask[9, 10:]] = np.nan
+    logits[10, 10:][mask[10, 10:]] = np.inf
+    logits[8, 9] = 60
+    by_row = np.where(mask, np.float32(-np.inf), logits)
+    for_all = np.where(mask[1], np.float32(-np.inf), logits)
+    for given, masked in ((mask, by_row), (mask[1], for_all), (np.asfortranarray(mask), by_row)):
+        for some in (logits, logits[:1], np.asfortranarray(logits)):
+            rows = len(some)
+            left_out = given if given.ndim == 1 else given[:rows]
+            asked = {"grad": True, "reduction": "none", "n_threads": 2, **cut(options, rows)}
+            wanted = fx.softmax_cross_entropy(masked[:rows], labels[:rows], **asked)
+            same(fx.softmax_cross_entropy(some, labels[:rows], class_mask=left_out, **asked), wanted)
+            over = some.copy(order="K")
+            same(fx.softmax_cross_entropy(over, labels[:rows], class_mask=left_out, **asked | {"grad": over}), wanted)
+            alone = fx.softmax_cross_entropy(some, labels[:rows], class_mask=left_out, **asked | {"grad": False})
+            same((alone[0] if "hess" in options else alone,), wanted[:1])
+    with pytest.raises(ValueError, match=f"class_mask leaves out class {classes - 1}, which is a target of row 11"):
+        mask[11, -1] = True
+        fx.softmax_cross_entropy(logits, [*labels[:11], classes - 1], class_mask=mask)
+
+
 def same(got: Any, wanted: Any) -> None:
     """To the last bit, but for those of a NaN."""
     for a, b in zip(got, wanted, strict=True):

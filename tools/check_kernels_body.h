@@ -212,9 +212,18 @@ static void NAME(check_row_part)(const KERNELS *ours, const KERNELS *scalar) {
             int how = FX_WHOLE;
             for (int whole = 0; whole < 2; ++whole) {
                 double *to = figures[whole];
-                fx_rows out = {to,     paired ? &max_low : NULL, to + 1, to + 2, to + 3, to + 4,
-                               to + 5, masked ? to + 6 : NULL,   to + 7, to + 8, 1,      precise,
-                               NULL};
+                fx_rows out = {.max = to,
+                               .max_low = paired ? &max_low : NULL,
+                               .ties = to + 1,
+                               .others = to + 2,
+                               .rest = to + 3,
+                               .stored = to + 4,
+                               .stored_rest = to + 5,
+                               .margins = masked ? to + 6 : NULL,
+                               .margins_rest = to + 7,
+                               .classes = to + 8,
+                               .max_given = 1,
+                               .precise = precise};
                 memset(to, 0, sizeof figures[whole]);
                 to[0] = max;
                 if (whole) both[k]->rows_expsum(x, paired ? low : NULL, n, 1, n, e[whole], n, &out);
@@ -263,8 +272,14 @@ static void NAME(check_row_exp_scaled)(const KERNELS *ours, const KERNELS *scala
             fx_rows out[3];
             for (int way = 0; way < 3; ++way) {
                 double *to = figures[way];
-                fx_rows of = {to,   NULL, to + 1, to + 2,   to + 3,  to + 4, to + 5,
-                              NULL, NULL, NULL,   way == 1, precise, NULL};
+                fx_rows of = {.max = to,
+                              .ties = to + 1,
+                              .others = to + 2,
+                              .rest = to + 3,
+                              .stored = to + 4,
+                              .stored_rest = to + 5,
+                              .max_given = way == 1,
+                              .precise = precise};
                 out[way] = of;
                 if (way < 2) both[k]->rows_expsum(x, NULL, n, 1, n, stored, n, &of);
             }
@@ -379,6 +394,21 @@ static void NAME(check_rows_subtract_max)(const KERNELS *ours, const KERNELS *sc
     }
 }
 
+static fx_rows NAME(figures_at)(double *to, int marked, int precise) {
+    fx_rows out = {.max = to,
+                   .max_low = to + 1,
+                   .ties = to + 2,
+                   .others = to + 3,
+                   .rest = to + 4,
+                   .stored = to + 5,
+                   .stored_rest = to + 6,
+                   .margins = marked ? to + 7 : NULL,
+                   .margins_rest = to + 8,
+                   .classes = to + 9,
+                   .precise = precise};
+    return out;
+}
+
 /* Rows that are only to be multiplied have the bits of those that were. */
 static void NAME(must_fold)(const KERNELS *kernels, ptrdiff_t n, const fx_transform *by, const REAL *high,
                             const REAL *low, const double *max, const double *max_low) {
@@ -391,9 +421,9 @@ static void NAME(must_fold)(const KERNELS *kernels, ptrdiff_t n, const fx_transf
         for (ptrdiff_t j = 0; j < n; ++j) usable &= !isnan(high[row * n + j]);
         if (!usable) continue;
         for (int fold = 0; fold < 2; ++fold) {
-            double *to = figures[fold];
-            fx_rows out = {to,     to + 1, to + 2, to + 3,  to + 4,          to + 5, to + 6, marked ? to + 7 : NULL,
-                           to + 8, to + 9, !fold,  precise, fold ? by : NULL};
+            fx_rows out = NAME(figures_at)(figures[fold], marked, precise);
+            out.max_given = !fold;
+            out.by = fold ? by : NULL;
             if (fold)
                 kernels->rows_expsum(at->x + at->shift + row * at->stride, NULL, n, 1, n, loss_only ? NULL : e[1], n,
                                      &out);
@@ -409,6 +439,34 @@ static void NAME(must_fold)(const KERNELS *kernels, ptrdiff_t n, const fx_transf
         }
         for (int j = 0; j < 10; ++j) must_equal("folded figures", n, figures[1][j], figures[0][j]);
         for (ptrdiff_t j = 0; !loss_only && j < n; ++j) must_equal("folded", n, (double)e[1][j], (double)e[0][j]);
+    }
+}
+
+/* Scores that are left out on the way: as if they had been -inf. */
+static void NAME(must_leave_out)(const KERNELS *kernels, ptrdiff_t n, const uint8_t *left_out) {
+    const NAME(scores) *at = &NAME(at);
+    static REAL e[2][SIZE], given[SIZE];
+    for (ptrdiff_t row = 0; row < at->rows; ++row) {
+        const REAL *x = at->x + at->shift + row * at->stride;
+        double figures[2][10] = {{0}, {0}};
+        int marked = (int)pick(2), precise = (int)pick(2), loss_only = (int)pick(2), usable = 1;
+        for (ptrdiff_t j = 0; j < n; ++j) {
+            given[j] = left_out[row * at->stride + j] ? (REAL)-INFINITY : x[j];
+            usable &= !isnan(given[j]);
+        }
+        for (int fold = 0; fold < 2; ++fold) {
+            fx_rows out = NAME(figures_at)(figures[fold], marked, precise);
+            out.max_low = NULL;
+            out.left_out = fold ? left_out + row * at->stride : NULL;
+            out.left_out_stride = at->stride;
+            kernels->rows_expsum(fold ? x : given, NULL, n, 1, n, loss_only ? NULL : e[fold], n, &out);
+        }
+        if (!usable) {
+            must_equal("left out", n, figures[1][3], (double)NAN);
+            continue;
+        }
+        for (int j = 0; j < 10; ++j) must_equal("left out figures", n, figures[1][j], figures[0][j]);
+        for (ptrdiff_t j = 0; !loss_only && j < n; ++j) must_equal("left out", n, (double)e[1][j], (double)e[0][j]);
     }
 }
 
@@ -454,6 +512,8 @@ static void NAME(check_rows_transform)(const KERNELS *ours, const KERNELS *scala
         if (sizeof(REAL) == sizeof(float) && n > FX_FEW && by.cap == 0.0 && !biased && !masked)
             for (int k = 0; k < 2; ++k)
                 NAME(must_fold)(k ? scalar : ours, n, &by, high[k] + at->shift, low[k] + at->shift, max[k], max_low[k]);
+        if (sizeof(REAL) == sizeof(float) && n > FX_FEW)
+            for (int k = 0; k < 2; ++k) NAME(must_leave_out)(k ? scalar : ours, n, left_out + at->shift);
     }
 }
 
