@@ -19,16 +19,17 @@ rows and one-hot CSR rows give the same bits. A soft one needs sums over its ent
 cross-entropy, and the head for every class otherwise.
 """
 from cython.parallel cimport prange, threadid
+from libc.float cimport DBL_MAX
 from libc.math cimport INFINITY, exp, expm1, fabs, isfinite, pow, sqrt
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
 import numpy as np
 
-from fastxent._arrays cimport (FLOAT32, FLOAT64, INT64, UINT64, Integers, Rows, direct_rows, integers_of, is_direct,
-                               read_integer, read_rows, rows_of, write_rows)
+from fastxent._arrays cimport (FLOAT32, FLOAT64, INT32, INT64, UINT64, Integers, Rows, direct_rows, integers_of,
+                               is_direct, read_integer, read_rows, rows_of, write_rows)
 from fastxent._heads cimport NOT_P, P, Head, extended, head_of, wide
 from fastxent._kernels cimport (FX_FEW, Table, Team, active, end_team, fx_fence, fx_hard, fx_is_long, fx_part, fx_rows,
                                 fx_target, fx_transform, next_item, real, row_chain, row_dot, row_moment, row_product,
@@ -725,6 +726,15 @@ cdef void figure(Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row, double weigh
         s.root[i] = <double>(root if bend > 0 else -root)
 
 
+cdef inline void figure_soft(const Call *c, Scratch *s, Py_ssize_t i) noexcept nogil:
+    """Cross-entropy of floats with a soft target and nothing else, beside what hard_figures has found."""
+    cdef double weight = s.weight[i]
+    cdef double margin = s.margin[i] + s.margin_rest[i], mass = s.mass[i] + s.mass_rest[i]
+    s.loss[i] = weight * (margin + mass * (s.log_total[i] + s.log_rest[i]))
+    s.at_label[i] = weight * c.scale
+    s.offset[i] = 0.0
+
+
 cdef inline void leave_out(Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row) noexcept nogil:
     """A row that does not count."""
     s.label[i] = NO_LABEL
@@ -919,6 +929,8 @@ cdef inline void figure_rows(Call *c, Scratch *s, const Block *b, real *like) no
         elif c.plain and s.label[i] >= 0:
             if c.has_hess or c.has_vector:
                 curve_hard(c, s, i)
+        elif real is float and c.plain and not (c.has_hess or c.has_vector):
+            figure_soft(c, s, i)
         else:
             row_low = low + i * b.x_stride if low != NULL else NULL
             if real is float:
@@ -1207,6 +1219,28 @@ def first_bad_label(labels, Py_ssize_t classes, ignored):
     return bad
 
 
+cdef bint is_good_csr(const Integers *pointers, const Integers *columns, const double *values, Py_ssize_t n,
+                      Py_ssize_t length, Py_ssize_t classes) noexcept nogil:
+    """Whether nothing is wrong with a CSR matrix, if that can be seen fast."""
+    cdef const int32_t *narrow = <const int32_t *>columns.data
+    cdef long long start = read_integer(pointers, 0), stop = start
+    cdef Py_ssize_t row, entry, nans = 0
+    cdef bint bad = start != 0
+    for row in range(n):
+        stop = read_integer(pointers, row + 1)
+        bad |= start > stop
+        start = stop
+    if bad or stop > length:
+        return False
+    if columns.storage == INT32 and columns.stride == sizeof(int32_t):
+        for entry in range(stop):
+            bad |= narrow[entry] < 0 or narrow[entry] >= classes
+    else:
+        bad = (columns.storage != INT64 or columns.stride != sizeof(int64_t)
+               or active.f64.any_beyond(<const int64_t *>columns.data, stop, classes))
+    return not bad and active.f64.count_outside(values, stop, DBL_MAX, &nans) == 0 and nans == 0
+
+
 def first_bad_csr(indptr, indices, values, Py_ssize_t classes):
     """What is wrong with a CSR matrix and where: ("indptr", row), ("indices", row, entry), ("values", row, entry),
     or None. `values` are float64, contiguous."""
@@ -1215,8 +1249,10 @@ def first_bad_csr(indptr, indices, values, Py_ssize_t classes):
     cdef const double *stored = <double *>cnp.PyArray_DATA(array)
     cdef Py_ssize_t row, entry = 0, n = len(indptr) - 1, length = min(len(indices), len(values)), wrong = 0
     cdef long long start, stop, column
+    cdef bint good
     with nogil:
-        for row in range(n):
+        good = is_good_csr(&pointers, &columns, stored, n, length, classes)
+        for row in range(0 if good else n):
             start = read_integer(&pointers, row)
             stop = read_integer(&pointers, row + 1)
             if (row == 0 and start != 0) or start > stop or stop > length:
