@@ -207,16 +207,24 @@ typedef struct {
     SUM margins;
 } OP(tally);
 
+/* Floats whose neighbours may be added before they are widened to doubles, since nothing cancels. Their margins are halved, so
+   that two of them are finite. */
+static FX_INLINE int OP(joins)(fx_mode mode) { return sizeof(REAL) == sizeof(float) && !mode.paired && !mode.apart; }
+
+/* The margin of scores above -inf, which are counted; and what it rounds off. */
+static FX_INLINE V OP(margin_of)(V score, V score_low, const OP(reference) *to, fx_mode mode, OP(tally) *tally,
+                                 V *rest) {
+    M present = OP(ne)(score, OP(set)(-INFINITY));
+    tally->present += OP(count)(present);
+    V margin = OP(below)(to->max, score, OP(sub)(score_low, to->max_low), mode.paired, rest);
+    *rest = OP(keep)(present, *rest);
+    if (OP(joins)(mode)) margin = OP(mul)(margin, OP(set)(0.5));
+    return OP(keep)(present, margin);
+}
+
 /* The exponentials of k scores are stored, and added to the sum. */
-static FX_INLINE SUM OP(count_in)(SUM sum, V score, V score_low, V value, V rest, REAL *e, ptrdiff_t k,
-                                  const OP(reference) *to, V top, fx_mode mode, OP(tally) *tally) {
-    if (mode.marked) {
-        M present = OP(ne)(score, OP(set)(-INFINITY));
-        tally->present += OP(count)(present);
-        V lost, below = OP(below)(to->max, score, OP(sub)(score_low, to->max_low), mode.paired, &lost);
-        below = OP(keep)(present, below);
-        tally->margins = OP(sum_add_both)(tally->margins, below, OP(keep)(present, lost), !mode.paired);
-    }
+static FX_INLINE SUM OP(count_in)(SUM sum, V score, V value, V rest, REAL *e, ptrdiff_t k, V top, fx_mode mode,
+                                  OP(tally) *tally) {
     if (e) OP(store_some)(e, mode.marked ? OP(mark_masked)(score, value) : value, k);
     if (!mode.apart) return OP(sum_add_both)(sum, value, rest, mode.brief);
     M other = OP(ne)(value, top);
@@ -243,8 +251,12 @@ static FX_INLINE SUM OP(expsum_step)(SUM sum, const OP(row) *at, ptrdiff_t i, pt
         score = OP(product)(score, scale, scale_low, &score_low);
     else if (mode.paired)
         score_low = OP(load_some)(at->low + i, k, 0);
+    if (mode.marked) {
+        V lost, margin = OP(margin_of)(score, score_low, to, mode, tally, &lost);
+        tally->margins = OP(sum_add_both)(tally->margins, margin, lost, !mode.paired);
+    }
     V rest, value = OP(exp_relative)(score, score_low, to, mode, &rest);
-    return OP(count_in)(sum, score, score_low, value, rest, at->e ? at->e + i : NULL, k, to, top, mode, tally);
+    return OP(count_in)(sum, score, value, rest, at->e ? at->e + i : NULL, k, top, mode, tally);
 }
 
 /* What a factor loses in the type. */
@@ -274,6 +286,27 @@ static FX_INLINE void KERNEL(fetch)(const char *p, int written, int distant, int
     }
 }
 
+/* What a bundle adds to the sums beside its exponentials; floats that are joined: margins two by two, what exponentials round
+   off all at once. */
+static FX_INLINE SUM OP(count_more)(SUM sum, const BUNDLED(vector) * score, const BUNDLED(vector) * low,
+                                    const BUNDLED(vector) * rest, const OP(reference) *to, fx_mode mode,
+                                    OP(tally) *tally) {
+    for (int u = 0; mode.marked && u < BUNDLE; u += 2) {
+        V lost[2], a = OP(margin_of)(score->at[u], low->at[u], to, mode, tally, lost);
+        V b = OP(margin_of)(score->at[u + 1], low->at[u + 1], to, mode, tally, lost + 1);
+        if (OP(joins)(mode)) {
+            tally->margins = OP(sum_add)(tally->margins, OP(add)(a, b));
+            continue;
+        }
+        tally->margins = OP(sum_add_both)(tally->margins, a, lost[0], !mode.paired);
+        tally->margins = OP(sum_add_both)(tally->margins, b, lost[1], !mode.paired);
+    }
+    if (!OP(joins)(mode) || mode.brief) return sum;
+    V all = rest->at[0];
+    for (int u = 1; u < BUNDLE; ++u) all = OP(add)(all, rest->at[u]);
+    return OP(sum_add)(sum, all);
+}
+
 static FX_INLINE void KERNEL(part_to)(const OP(row) *at, const OP(reference) *to, fx_mode mode, fx_part *out) {
     const REAL *x = at->x;
     REAL *e = at->e;
@@ -286,8 +319,11 @@ static FX_INLINE void KERNEL(part_to)(const OP(row) *at, const OP(reference) *to
         scale = OP(set)((REAL)at->by->scale);
         scale_low = OP(set)(OP(scale_low)(at->by));
     }
+    int joined = OP(joins)(mode);
     if (!mode.paired || mode.scaled) {
         BUNDLED(reference) all = OP(refer_all)(to);
+        fx_mode alone = mode;
+        if (joined) alone.brief = 1;
         for (; i + BUNDLE * LANES <= n; i += BUNDLE * LANES) {
             KERNEL(fetch)((const char *)(x + i) + at->ahead, 0, at->distant, BUNDLE);
             if (e) KERNEL(fetch)((const char *)(e + i) + at->e_ahead, 1, at->distant, BUNDLE);
@@ -297,9 +333,10 @@ static FX_INLINE void KERNEL(part_to)(const OP(row) *at, const OP(reference) *to
                     score.at[u] = OP(leave_out)(score.at[u], at->left_out + i + u * LANES, LANES);
             if (mode.scaled) score = BUNDLED(product)(score, BUNDLED(all)(scale), BUNDLED(all)(scale_low), &low);
             BUNDLED(vector) value = BUNDLED(exp_relative)(score, low, &all, mode, &rest);
+            sum = OP(count_more)(sum, &score, &low, &rest, to, mode, &tally);
             for (int u = 0; u < BUNDLE; ++u)
-                sum = OP(count_in)(sum, score.at[u], low.at[u], value.at[u], rest.at[u], e ? e + i + u * LANES : NULL,
-                                   LANES, to, top, mode, &tally);
+                sum = OP(count_in)(sum, score.at[u], value.at[u], rest.at[u], e ? e + i + u * LANES : NULL, LANES, top,
+                                   alone, &tally);
         }
     }
     for (; i + LANES <= n; i += LANES)
@@ -309,6 +346,7 @@ static FX_INLINE void KERNEL(part_to)(const OP(row) *at, const OP(reference) *to
     out->ties = mode.apart ? (double)(vectors * LANES - tally.others) : 0.0;
     out->margins = out->margins_rest = 0.0;
     if (mode.marked) out->margins = OP(sum_total)(tally.margins, &out->margins_rest);
+    if (joined) out->margins *= 2.0;
     out->classes = (double)tally.present;
     out->others = OP(sum_total)(sum, &out->rest);
     out->shift = (double)OP(first_lane)(to->shift);
