@@ -909,24 +909,18 @@ static inline f64v f64_exp_and_up(f64v t, f64v low, f64v *rest, f64v *up, f64v *
     return e;
 }
 
-/* tanh = (1 - e) / (1 + e), e = exp(-2 |x| / cap): only absolute errors count, so that 1 - e may cancel. For floats
-   (not `exact`) doubles have digits to spare. */
-static inline f64_capped f64_cap_to(f64v x, const f64_capping *by, int exact) {
-    f64v one = f64_set(1), zero = f64_set(0), size = f64_abs(x), e_rest = zero, up_rest = zero, down_rest = zero;
+static inline f64v f64_cap_bend(f64m negative, f64v quotient, f64v slope, const f64_capping *by) {
+    f64v factor = f64_select(negative, by->inverse, f64_sub(f64_set(0), by->inverse));
+    return f64_mul(f64_mul(factor, quotient), slope);
+}
+
+/* tanh = (1 - e) / (1 + e), e = exp(-2 |x| / cap): only absolute errors count, so that 1 - e may cancel. */
+static inline f64_capped f64_cap(f64v x, const f64_capping *by, int bent) {
+    f64v one = f64_set(1), zero = f64_set(0), size = f64_abs(x), e_rest, up_rest, down_rest;
     f64m negative = f64_lt(x, zero);
     f64v cap = f64_select(negative, f64_sub(zero, by->cap), by->cap);
-    f64v bend = f64_select(negative, by->inverse, f64_sub(zero, by->inverse));
     f64v t = f64_sub(zero, f64_mul(size, by->inverse));
     f64_capped at;
-    if (!exact) {
-        f64v e = f64_exp_nonpositive(t, &e_rest), inverse = f64_div(one, f64_add(one, e));
-        f64v quotient = f64_mul(f64_sub(one, e), inverse);
-        at.high = f64_mul(cap, quotient);
-        at.low = zero;
-        at.slope = f64_mul(f64_mul(f64_mul(f64_set(4), e), inverse), inverse);
-        at.bend = f64_mul(f64_mul(bend, quotient), at.slope);
-        return at;
-    }
     f64v low = f64_fnma(size, by->inverse_rest, f64_sub(zero, f64_remainder(t, f64_sub(zero, size), by->inverse)));
     f64v up, e = f64_exp_and_up(t, f64_keep(f64_lt(f64_set(-1000), t), low), &e_rest, &up, &up_rest);
     f64v down = f64_two_sum(one, e, &down_rest);
@@ -947,25 +941,48 @@ static inline f64_capped f64_cap_to(f64v x, const f64_capping *by, int exact) {
                                 f64_fma(first, inverse_rest, f64_sub(zero, f64_remainder(product, first, inverse))));
     product_rest = f64_keep(f64_lt(f64_set(-600), t), product_rest);
     at.slope = f64_mul(f64_set(4), f64_add(product, product_rest));
-    at.bend = f64_mul(f64_mul(bend, quotient), at.slope);
+    at.bend = bent ? f64_cap_bend(negative, quotient, at.slope, by) : zero;
     return at;
 }
-
-static inline f64_capped f64_cap(f64v x, const f64_capping *by) { return f64_cap_to(x, by, 1); }
 
 typedef struct {
     f32v high, low, slope, bend;
 } f32_capped;
 
-static inline f32_capped f32_cap(f32v x, const f64_capping *by) {
-    f64_capped a = f64_cap_to(f32_low(x), by, 0), b = f64_cap_to(f32_high(x), by, 0);
-    f32_capped at;
-    at.high = f32_join(f64_add(a.high, a.low), f64_add(b.high, b.low));
-    at.low =
-        f32_join(f64_add(f64_sub(a.high, f32_low(at.high)), a.low), f64_add(f64_sub(b.high, f32_high(at.high)), b.low));
-    at.slope = f32_join(a.slope, b.slope);
-    at.bend = f32_join(a.bend, b.bend);
-    return at;
+/* The same of floats, for which doubles have digits to spare; two vectors side by side, as four of doubles. */
+static FX_INLINE void f32_cap_two(f32v a, f32v b, const f64_capping *by, int bent, f32_capped *at) {
+    f64b x = {{f32_low(a), f32_high(a), f32_low(b), f32_high(b)}}, one = f64b_set(1), zero = f64b_set(0);
+    f64b cap = f64b_all(by->cap), inverse = f64b_all(by->inverse);
+    f64b_mask negative = f64b_lt(x, zero);
+    /* A NaN stays one. */
+    f64b t = f64b_max(f64b_set(-700), f64b_fnma(f64b_abs(x), inverse, zero));
+    f64b n = f64b_power_of_two(t), r = f64b_fnma(n, f64b_set(0x1.62e42fefa39efp-1), t);
+    f64b e = f64b_scale2(f64b_fma(f64b_fma(f64b_exp_tail(r), r, one), r, one), n);
+    f64b share = f64b_div(one, f64b_add(one, e)), quotient = f64b_mul(f64b_sub(one, e), share);
+    f64b high = f64b_mul(f64b_select(negative, f64b_sub(zero, cap), cap), quotient);
+    f64b slope = f64b_mul(f64b_mul(f64b_mul(f64b_set(4), e), share), share);
+    for (int u = 0; u < 2; ++u, ++at) {
+        f64v first = high.at[2 * u], second = high.at[2 * u + 1];
+        at->high = f32_join(first, second);
+        at->low = f32_join(f64_sub(first, f32_low(at->high)), f64_sub(second, f32_high(at->high)));
+        at->slope = f32_join(slope.at[2 * u], slope.at[2 * u + 1]);
+        at->bend = f32_set(0);
+        if (!bent) continue;
+        f64v bend[2];
+        for (int v = 0; v < 2; ++v)
+            bend[v] = f64_cap_bend(negative.at[2 * u + v], quotient.at[2 * u + v], slope.at[2 * u + v], by);
+        at->bend = f32_join(bend[0], bend[1]);
+    }
+}
+
+static inline f32_capped f32_cap(f32v x, const f64_capping *by, int bent) {
+    f32_capped at[2];
+    f32_cap_two(x, x, by, bent, at);
+    return at[0];
+}
+static FX_INLINE void f64_cap_two(f64v a, f64v b, const f64_capping *by, int bent, f64_capped *at) {
+    at[0] = f64_cap(a, by, bent);
+    at[1] = f64_cap(b, by, bent);
 }
 #endif
 
@@ -983,15 +1000,16 @@ typedef struct {
     f64_capping cap;
 } OP(transformation);
 
-static inline void OP(transform_step)(OP(transformation) *to, OP(changes) changes, ptrdiff_t i, ptrdiff_t k) {
-    V masked = OP(set)(-INFINITY), score = OP(load_some)(to->x + i, k, -INFINITY), rest = OP(set)(0);
+/* k scores, and what capping made of them. */
+static inline void OP(transform_some)(OP(transformation) *to, OP(changes) changes, ptrdiff_t i, ptrdiff_t k, V score,
+                                      const OP(capped) *at) {
+    V masked = OP(set)(-INFINITY), rest = OP(set)(0);
     if (changes.capped) {
-        OP(capped) at = OP(cap)(score, &to->cap);
-        OP(store_some)(to->slope + i, at.slope, k);
-        if (to->bend) OP(store_some)(to->bend + i, at.bend, k);
+        OP(store_some)(to->slope + i, at->slope, k);
+        if (to->bend) OP(store_some)(to->bend + i, at->bend, k);
         /* A masked class stays one. */
-        score = OP(select)(OP(ne)(score, masked), at.high, masked);
-        rest = at.low;
+        score = OP(select)(OP(ne)(score, masked), at->high, masked);
+        rest = at->low;
     }
     if (changes.biased) {
         V lost, low = OP(load_some)(to->bias_low + i, k, 0);
@@ -1017,9 +1035,25 @@ static inline void OP(transform_step)(OP(transformation) *to, OP(changes) change
     OP(store_some)(to->high + i, score, k);
 }
 
+static inline void OP(transform_step)(OP(transformation) *to, OP(changes) changes, ptrdiff_t i, ptrdiff_t k) {
+    V score = OP(load_some)(to->x + i, k, -INFINITY);
+    OP(capped) at;
+    if (changes.capped) at = OP(cap)(score, &to->cap, to->bend != NULL);
+    OP(transform_some)(to, changes, i, k, score, &at);
+}
+
 static inline void KERNEL(transform_row)(OP(transformation) *to, OP(changes) changes, ptrdiff_t ahead, ptrdiff_t n,
                                          double *max, double *max_low) {
     ptrdiff_t i = 0;
+    for (; sizeof(REAL) == sizeof(float) && changes.capped && i + 2 * LANES <= n; i += 2 * LANES) {
+        V a = OP(load)(to->x + i), b = OP(load)(to->x + i + LANES);
+        OP(capped) at[2];
+        KERNEL(fetch)((const char *)(to->x + i) + ahead, 0, 0, 2);
+        if (changes.masked) __builtin_prefetch(to->left_out + i + n, 0);
+        OP(cap_two)(a, b, &to->cap, to->bend != NULL, at);
+        OP(transform_some)(to, changes, i, LANES, a, at);
+        OP(transform_some)(to, changes, i + LANES, LANES, b, at + 1);
+    }
     for (; i + LANES <= n; i += LANES) {
         __builtin_prefetch((const char *)(to->x + i) + ahead, 0);
         if (changes.masked) __builtin_prefetch(to->left_out + i + n, 0);
