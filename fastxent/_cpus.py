@@ -30,7 +30,7 @@ def _cgroup_cpus() -> int:
 def _limit_files() -> list[tuple[str, ...]]:
     """Files that hold the quota and the period of a limit on this process, which may not exist."""
     try:
-        groups = [line.split(":", 2) for line in _text("/proc/self/cgroup").splitlines()]
+        groups = [line.split(":", 2) for line in _text("/proc/self/cgroup").split("\n") if line.count(":") > 1]
     except OSError:
         return []
     files: list[tuple[str, ...]] = []
@@ -49,5 +49,5 @@ def _limit_files() -> list[tuple[str, ...]]:
 
 
 def _text(path: str) -> str:
-    with open(path) as file:
+    with open(path, errors="replace") as file:
         return file.read()

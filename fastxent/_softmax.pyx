@@ -78,7 +78,7 @@ cdef struct Call:
     Rows scores
     bint transformed
     bint paired
-    bint only_scaled           # by 1 / temperature, which may be 1, and left out
+    bint only_scaled           # nothing but a temperature, which may be 1, and a mask changes scores
     fx_transform transform
     const void *bias
     const void *bias_low
@@ -95,7 +95,7 @@ cdef struct Call:
     bint has_grad
     bint has_hess
     bint in_place
-    bint folded                # scores are multiplied, or left out, as their exponentials are made
+    bint folded                # scores are multiplied, or else left out, as their exponentials are made
     bint streamed              # gradients are too large to stay in a cache until they are read
     Rows grad
     Rows hess
@@ -231,7 +231,7 @@ cdef Py_ssize_t lay_out(const Call *c, Scratch *s, char *memory, Py_ssize_t item
     s.tops_low = <double *>take(&memory, parts * sizeof(double))
     # A row that stands by itself may be nearly all the memory there is: nothing is taken that will not be used.
     s.x = take(&memory, block if c.chunk > 1 or c.has_hess or c.has_vector else 0)
-    s.anew = fx_is_long(c.classes, &s.stats) and not (c.has_hess or c.has_vector)
+    s.anew = fx_is_long(c.classes, &s.stats) and not (c.has_hess or c.has_vector or (c.folded and c.has_left_out))
     s.e = take(&memory, block if c.chunk > 1 or c.transform.cap > 0.0 or ((c.in_place or c.streamed) and not s.anew)
                else 0)
     s.out = take(&memory, block if c.has_grad or c.has_hess else 0)
@@ -890,9 +890,9 @@ cdef inline void measure_moments(const Call *c, Scratch *s, const Block *b, real
     """The mean of each row's margins under its probabilities."""
     cdef Py_ssize_t i, n = c.classes
     cdef const real *x = <const real *>b.x
+    cdef const real *given
     # Scores that are yet to be multiplied have no second part to read.
     cdef const real *low = <const real *>(b.low if b.low != NULL else b.x)
-    cdef const real *given
     for i in range(b.count):
         if real is double or b.e == NULL or n <= FX_FEW:
             s.moment[i] = row_moment(c.kernels, x + i * b.x_stride, low + i * b.x_stride, n, s.stats.by,
@@ -1158,7 +1158,7 @@ cdef double run(Call *c, int threads, real *like) except? -1.0:
     if c.within > 1:
         threads = 1
     # Where more than their exponentials is needed of scaled scores, they are stored: for heads that are evaluated class
-    # by class, and where threads share a row. So are scores that are left out where anything else is asked for.
+    # by class, and where threads share a row. So are scores that are left out unless the loss is plain.
     c.only_scaled = c.transformed and c.transform.cap == 0.0 and c.bias == NULL
     c.folded = (real is float and c.kind == LABELS and c.classes > FX_FEW and c.within == 1
                 and (c.plain if c.has_left_out

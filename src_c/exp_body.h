@@ -24,13 +24,13 @@
 #define FX_MODE
 /* How a row is gone through; constants wherever it is used. */
 typedef struct {
-    int plain;  /* see refer_plainly */
-    int paired; /* scores are sums of two */
-    int apart;  /* exponentials equal to the top one are left out of the sum, and counted */
-    int marked; /* exponentials of -inf are stored as -1 */
-    int brief;  /* exponentials are no more exact than a result in the type needs */
-    int scaled; /* scores are multiplied on the way, which makes them sums of two */
-    int masked; /* scores are left out on the way */
+    int plain;    /* see refer_plainly */
+    int paired;   /* scores are sums of two */
+    int apart;    /* exponentials equal to the top one are left out of the sum, and counted */
+    int marked;   /* exponentials of -inf are stored as -1 */
+    int brief;    /* exponentials are no more exact than a result in the type needs */
+    int scaled;   /* scores are multiplied on the way, which makes them sums of two */
+    int left_out; /* some become -inf on the way */
 } fx_mode;
 #endif
 

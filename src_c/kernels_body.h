@@ -207,18 +207,22 @@ typedef struct {
     SUM margins;
 } OP(tally);
 
-/* Floats whose neighbours may be added before they are widened to doubles, since nothing cancels. Their margins are halved, so
-   that two of them are finite. */
-static FX_INLINE int OP(joins)(fx_mode mode) { return sizeof(REAL) == sizeof(float) && !mode.paired && !mode.apart; }
+/* Floats whose neighbours may be added before they are widened to doubles, since nothing cancels. Their margins are taken
+   as quarters, so that the sum of two is finite. */
+static FX_INLINE int OP(joins)(fx_mode mode) { return sizeof(REAL) == sizeof(float) && !mode.paired; }
 
 /* The margin of scores above -inf, which are counted; and what it rounds off. */
 static FX_INLINE V OP(margin_of)(V score, V score_low, const OP(reference) *to, fx_mode mode, OP(tally) *tally,
                                  V *rest) {
     M present = OP(ne)(score, OP(set)(-INFINITY));
     tally->present += OP(count)(present);
+    if (OP(joins)(mode)) {
+        V quarter = OP(set)(0.25);
+        *rest = OP(set)(0);
+        return OP(keep)(present, OP(fnma)(score, quarter, OP(mul)(to->max, quarter)));
+    }
     V margin = OP(below)(to->max, score, OP(sub)(score_low, to->max_low), mode.paired, rest);
     *rest = OP(keep)(present, *rest);
-    if (OP(joins)(mode)) margin = OP(mul)(margin, OP(set)(0.5));
     return OP(keep)(present, margin);
 }
 
@@ -246,7 +250,7 @@ typedef struct {
 static FX_INLINE SUM OP(expsum_step)(SUM sum, const OP(row) *at, ptrdiff_t i, ptrdiff_t k, const OP(reference) *to,
                                      V scale, V scale_low, V top, fx_mode mode, OP(tally) *tally) {
     V score = OP(load_some)(at->x + i, k, -INFINITY), score_low = OP(set)(0);
-    if (mode.masked) score = OP(leave_out)(score, at->left_out + i, k);
+    if (mode.left_out) score = OP(leave_out)(score, at->left_out + i, k);
     if (mode.scaled)
         score = OP(product)(score, scale, scale_low, &score_low);
     else if (mode.paired)
@@ -287,7 +291,7 @@ static FX_INLINE void KERNEL(fetch)(const char *p, int written, int distant, int
 }
 
 /* What a bundle adds to the sums beside its exponentials; floats that are joined: margins two by two, what exponentials round
-   off all at once. */
+   off all at once unless the top one is set apart. */
 static FX_INLINE SUM OP(count_more)(SUM sum, const BUNDLED(vector) * score, const BUNDLED(vector) * low,
                                     const BUNDLED(vector) * rest, const OP(reference) *to, fx_mode mode,
                                     OP(tally) *tally) {
@@ -301,7 +305,7 @@ static FX_INLINE SUM OP(count_more)(SUM sum, const BUNDLED(vector) * score, cons
         tally->margins = OP(sum_add_both)(tally->margins, a, lost[0], !mode.paired);
         tally->margins = OP(sum_add_both)(tally->margins, b, lost[1], !mode.paired);
     }
-    if (!OP(joins)(mode) || mode.brief) return sum;
+    if (!OP(joins)(mode) || mode.apart || mode.brief) return sum;
     V all = rest->at[0];
     for (int u = 1; u < BUNDLE; ++u) all = OP(add)(all, rest->at[u]);
     return OP(sum_add)(sum, all);
@@ -323,12 +327,12 @@ static FX_INLINE void KERNEL(part_to)(const OP(row) *at, const OP(reference) *to
     if (!mode.paired || mode.scaled) {
         BUNDLED(reference) all = OP(refer_all)(to);
         fx_mode alone = mode;
-        if (joined) alone.brief = 1;
+        if (joined && !mode.apart) alone.brief = 1;
         for (; i + BUNDLE * LANES <= n; i += BUNDLE * LANES) {
             KERNEL(fetch)((const char *)(x + i) + at->ahead, 0, at->distant, BUNDLE);
             if (e) KERNEL(fetch)((const char *)(e + i) + at->e_ahead, 1, at->distant, BUNDLE);
             BUNDLED(vector) score = BUNDLED(load)(x + i, LANES), low = BUNDLED(set)(0), rest;
-            if (mode.masked)
+            if (mode.left_out)
                 for (int u = 0; u < BUNDLE; ++u)
                     score.at[u] = OP(leave_out)(score.at[u], at->left_out + i + u * LANES, LANES);
             if (mode.scaled) score = BUNDLED(product)(score, BUNDLED(all)(scale), BUNDLED(all)(scale_low), &low);
@@ -346,7 +350,7 @@ static FX_INLINE void KERNEL(part_to)(const OP(row) *at, const OP(reference) *to
     out->ties = mode.apart ? (double)(vectors * LANES - tally.others) : 0.0;
     out->margins = out->margins_rest = 0.0;
     if (mode.marked) out->margins = OP(sum_total)(tally.margins, &out->margins_rest);
-    if (joined) out->margins *= 2.0;
+    if (joined) out->margins *= 4.0;
     out->classes = (double)tally.present;
     out->others = OP(sum_total)(sum, &out->rest);
     out->shift = (double)OP(first_lane)(to->shift);
@@ -370,33 +374,33 @@ static void KERNEL(part_stored)(const REAL *e, ptrdiff_t n, fx_part *out) {
     out->others = OP(sum_total)(sum, &out->rest);
 }
 
-static FX_INLINE void KERNEL(part_of)(const OP(row) *at, int paired, int scaled, int masked, int brief, int apart,
+static FX_INLINE void KERNEL(part_of)(const OP(row) *at, int paired, int scaled, int left_out, int brief, int apart,
                                       const fx_rows *of, ptrdiff_t row, fx_part *out) {
     REAL max = (REAL)out->max, max_low = paired ? (REAL)of->max_low[row] : 0;
     V top = OP(set)(max), top_low = OP(set)(max_low);
-    if (of->margins && !masked && (sizeof(REAL) == sizeof(double) || !paired)) {
+    if (of->margins && !left_out && (sizeof(REAL) == sizeof(double) || !paired)) {
         OP(reference) to = OP(refer_to)(top, top_low);
         fx_mode mode = {0, paired, apart, 1, brief, 0, 0};
         KERNEL(part_to)(at, &to, mode, out);
     } else if (OP(is_plain)(max)) {
         OP(reference) to = OP(refer_plainly)(top, top_low);
-        fx_mode mode = {1, paired, apart, 0, brief, scaled, masked};
+        fx_mode mode = {1, paired, apart, 0, brief, scaled, left_out};
         KERNEL(part_to)(at, &to, mode, out);
     } else {
         OP(reference) to = OP(refer_to)(top, top_low);
-        fx_mode mode = {0, paired, apart, 0, brief, scaled, masked};
+        fx_mode mode = {0, paired, apart, 0, brief, scaled, left_out};
         KERNEL(part_to)(at, &to, mode, out);
     }
 }
 
 /* The same in one body for all that may be asked for, which tests at every step. */
-static FX_INLINE void KERNEL(part_rare)(const OP(row) *at, int paired, int scaled, int masked, int brief, int apart,
+static FX_INLINE void KERNEL(part_rare)(const OP(row) *at, int paired, int scaled, int left_out, int brief, int apart,
                                         const fx_rows *of, ptrdiff_t row, fx_part *out) {
     REAL max = (REAL)out->max;
     V top = OP(set)(max), top_low = OP(set)(paired ? (REAL)of->max_low[row] : 0);
     int marked = of->margins != NULL, plain = !marked && OP(is_plain)(max);
     OP(reference) to = plain ? OP(refer_plainly)(top, top_low) : OP(refer_to)(top, top_low);
-    fx_mode mode = {plain, paired, apart, marked, brief, scaled, masked};
+    fx_mode mode = {plain, paired, apart, marked, brief, scaled, left_out};
     KERNEL(part_to)(at, &to, mode, out);
 }
 
@@ -419,10 +423,10 @@ static FX_NOINLINE int KERNEL(find_own)(OP(row) *at, fx_part *out) {
    has left in `out`, of this part or another, but for ties and others. */
 static FX_NOINLINE void KERNEL(part)(OP(row) *at, int how, const fx_rows *of, ptrdiff_t row, fx_part *out) {
     int wide = sizeof(REAL) == sizeof(double), apart = wide || how == FX_APART, brief = !of->precise;
-    int scaled = !wide && at->by, masked = !wide && at->left_out, paired = at->paired || scaled;
-    int usual = !paired && brief && !masked;
+    int scaled = !wide && at->by, left_out = !wide && at->left_out, paired = at->paired || scaled;
+    int usual = !paired && brief && !left_out;
     /* Floats that are summed up a second time, and two things asked for at once. */
-    int rare = !wide && (apart || (paired || masked ? of->margins || !brief : 0) || (paired && masked));
+    int rare = !wide && (apart || ((paired || left_out) && (of->margins || !brief)));
     if (how == FX_OWN) {
         if (!KERNEL(find_own)(at, out)) return;
     } else {
@@ -431,10 +435,10 @@ static FX_NOINLINE void KERNEL(part)(OP(row) *at, int how, const fx_rows *of, pt
     if (how == FX_STORED)
         KERNEL(part_stored)(at->e, at->n, out);
     else if (rare || (COMPACT && !usual))
-        KERNEL(part_rare)(at, paired, scaled, masked, brief, apart, of, row, out);
+        KERNEL(part_rare)(at, paired, scaled, left_out, brief, apart, of, row, out);
     else if (usual)
         KERNEL(part_of)(at, 0, 0, 0, 1, wide, of, row, out);
-    else if (masked)
+    else if (left_out)
         KERNEL(part_of)(at, 0, 0, 1, 1, wide, of, row, out);
     else if (!paired)
         KERNEL(part_of)(at, 0, 0, 0, 0, wide, of, row, out);
@@ -732,7 +736,7 @@ static FX_INLINE void KERNEL(expsum_few)(const REAL *x, const REAL *low, int pai
     }
 }
 
-/* The largest score, part by part; where there is a NaN, that or another. */
+/* The largest score, part by part; where there is a NaN, that or another. `left_out_ahead`: bytes to the mask of the next row. */
 static inline double KERNEL(max_of_parts)(const OP(row) *at, ptrdiff_t left_out_ahead) {
     double max = -INFINITY;
     for (ptrdiff_t start = 0, k; start < at->n; start += k) {
@@ -957,8 +961,11 @@ static FX_INLINE void f32_cap_two(f32v a, f32v b, const f64_capping *by, int ben
     /* A NaN stays one. */
     f64b t = f64b_max(f64b_set(-700), f64b_fnma(f64b_abs(x), inverse, zero));
     f64b n = f64b_power_of_two(t), r = f64b_fnma(n, f64b_set(0x1.62e42fefa39efp-1), t);
-    f64b e = f64b_scale2(f64b_fma(f64b_fma(f64b_exp_tail(r), r, one), r, one), n);
-    f64b share = f64b_div(one, f64b_add(one, e)), quotient = f64b_mul(f64b_sub(one, e), share);
+    /* e = 2^n (1 + m), and e - 1, of which a cap far above its score takes all digits. */
+    f64b m = f64b_fma(f64b_mul(f64b_exp_tail(r), r), r, r), power = f64b_scale2(one, n);
+    f64b e = f64b_mul(power, f64b_add(one, m)), less = f64b_fma(power, m, f64b_sub(power, one));
+    f64b share = f64b_div(one, f64b_add(f64b_set(2), less));
+    f64b quotient = f64b_mul(f64b_sub(zero, less), share);
     f64b high = f64b_mul(f64b_select(negative, f64b_sub(zero, cap), cap), quotient);
     f64b slope = f64b_mul(f64b_mul(f64b_mul(f64b_set(4), e), share), share);
     for (int u = 0; u < 2; ++u, ++at) {
@@ -1005,8 +1012,15 @@ static inline void OP(transform_some)(OP(transformation) *to, OP(changes) change
                                       const OP(capped) *at) {
     V masked = OP(set)(-INFINITY), rest = OP(set)(0);
     if (changes.capped) {
-        OP(store_some)(to->slope + i, at->slope, k);
-        if (to->bend) OP(store_some)(to->bend + i, at->bend, k);
+        V slope = at->slope, bend = at->bend;
+        if (changes.masked) {
+            /* A NaN there does not count. */
+            M counts = OP(zero_bytes_part)(to->left_out + i, k);
+            slope = OP(keep)(counts, slope);
+            bend = OP(keep)(counts, bend);
+        }
+        OP(store_some)(to->slope + i, slope, k);
+        if (to->bend) OP(store_some)(to->bend + i, bend, k);
         /* A masked class stays one. */
         score = OP(select)(OP(ne)(score, masked), at->high, masked);
         rest = at->low;
@@ -1133,48 +1147,56 @@ static double KERNEL(row_moment)(const REAL *x, const REAL *low, ptrdiff_t n, co
     return OP(sum_total)(sum, &rest);
 }
 
-/* Margins where exponentials count, of scores as sums of two; or of single ones (no `low`). */
-static FX_INLINE V OP(margin_counted)(V e, V top, V top_low, const REAL *x, const REAL *low, ptrdiff_t k) {
-    V margin = OP(sub)(top, OP(load_some)(x, k, 0));
-    if (low) margin = OP(add)(margin, OP(sub)(top_low, OP(load_some)(low, k, 0)));
+/* What stored_moment sums up: scores times a power of two and their largest, as sums of two or (no `low`) single. */
+typedef struct {
+    const REAL *e, *x, *low;
+    V power, top, top_low;
+} OP(margins);
+
+/* Of k elements the margins, 0 where an exponential does not count. */
+static FX_INLINE V OP(margin_counted)(const OP(margins) *of, V e, ptrdiff_t i, ptrdiff_t k) {
+    V margin = OP(fnma)(OP(load_some)(of->x + i, k, 0), of->power, of->top);
+    if (of->low) margin = OP(add)(margin, OP(sub)(of->top_low, OP(load_some)(of->low + i, k, 0)));
     return OP(keep)(OP(lt)(OP(set)(0), e), margin);
 }
 
 /* Two vectors at a time, since nothing cancels when their products are added before they are widened. */
-static FX_INLINE double KERNEL(stored_moment)(const REAL *e, const REAL *x, const REAL *low, ptrdiff_t n, REAL max,
-                                              REAL max_low) {
-    V top = OP(set)(max), top_low = OP(set)(max_low);
+static FX_INLINE double KERNEL(stored_moment)(const OP(margins) *of, ptrdiff_t n) {
     SUM sum = OP(sum_zero)();
     ptrdiff_t i = 0;
     for (; i + 2 * LANES <= n; i += 2 * LANES) {
-        V a = OP(load)(e + i), b = OP(load)(e + i + LANES);
-        V first = OP(mul)(a, OP(margin_counted)(a, top, top_low, x + i, low ? low + i : NULL, LANES));
-        V margin = OP(margin_counted)(b, top, top_low, x + i + LANES, low ? low + i + LANES : NULL, LANES);
-        sum = OP(sum_add)(sum, OP(fma)(b, margin, first));
+        V a = OP(load)(of->e + i), b = OP(load)(of->e + i + LANES);
+        V first = OP(mul)(a, OP(margin_counted)(of, a, i, LANES));
+        sum = OP(sum_add)(sum, OP(fma)(b, OP(margin_counted)(of, b, i + LANES, LANES), first));
     }
     for (; i < n; i += LANES) {
         ptrdiff_t k = n - i < LANES ? n - i : LANES;
-        V a = OP(load_some)(e + i, k, 0);
-        sum = OP(sum_add)(sum, OP(mul)(a, OP(margin_counted)(a, top, top_low, x + i, low ? low + i : NULL, k)));
+        V a = OP(load_some)(of->e + i, k, 0);
+        sum = OP(sum_add)(sum, OP(mul)(a, OP(margin_counted)(of, a, i, k)));
     }
     double rest;
     return OP(sum_total)(sum, &rest);
 }
 
-/* The same with the exponentials as rows_expsum stored them, where floats will do. Scores that are only multiplied have
-   margins that are multiplied; the largest product has all digits of the largest score unless it is tiny. */
+/* row_moment with the exponentials as rows_expsum stored them, where floats will do. With `by` scores are the given ones, and
+   `low` is not read: their margins are multiplied, by a power of two beforehand lest a float over- or underflows, by the rest
+   in the end. The largest product has all digits of the largest score unless it is tiny. */
 static double KERNEL(row_stored_moment)(const REAL *e, const REAL *x, const REAL *low, ptrdiff_t n,
                                         const fx_transform *by, double max, double max_low) {
-    if (!by) return KERNEL(stored_moment)(e, x, low, n, (REAL)max, (REAL)max_low);
+    OP(margins) of = {e, x, low, OP(set)(1), OP(set)((REAL)max), OP(set)((REAL)max_low)};
+    if (!by) return KERNEL(stored_moment)(&of, n);
     if (!(fabs(max) < INFINITY)) return NAN;
-    double scale = by->scale + by->scale_rest;
-    REAL top = (REAL)((max + max_low) / scale);
-    if (!(fabs(max) > 0x1p-60)) {
+    double scale = by->scale + by->scale_rest, power = ldexp(1.0, ilogb(scale));
+    REAL top = (REAL)((max + max_low) / (scale / power));
+    if (max != 0.0 && !(fabs(max) > 0x1p-60)) {
         top = -INFINITY;
         for (ptrdiff_t i = 0; i < n; ++i)
-            if (e[i] > 0 && x[i] > top) top = x[i];
+            if (e[i] > 0 && x[i] * (REAL)power > top) top = x[i] * (REAL)power;
     }
-    return scale * KERNEL(stored_moment)(e, x, NULL, n, top, 0);
+    of.low = NULL;
+    of.power = OP(set)((REAL)power);
+    of.top = OP(set)(top);
+    return scale / power * KERNEL(stored_moment)(&of, n);
 }
 
 /* ---- from exponentials to gradients and curvature ---------------------------------------------------- */

@@ -493,7 +493,7 @@ def test_temperature_has_the_bits_of_scores_transformed_first(
         same((alone[0] if "temperature_grad" in asked else alone,), read[:1])
 
 
-@pytest.mark.parametrize("classes", [65, 1_000, 40_000])
+@pytest.mark.parametrize("classes", [65, 1_000, 40_000, 130_000])
 @pytest.mark.parametrize(
     "options",
     [{}, {"label_smoothing": 0.1}, {"z_loss": 0.01}, {"hess": True}, {"sample_weight": np.arange(12.0)}],
@@ -517,10 +517,10 @@ def test_masked_scores_have_the_bits_of_infinite_ones(options: dict[str, Any], c
     by_row = np.where(mask, np.float32(-np.inf), logits)
     for_all = np.where(mask[1], np.float32(-np.inf), logits)
     for given, masked in ((mask, by_row), (mask[1], for_all), (np.asfortranarray(mask), by_row)):
-        for some in (logits, logits[:1], np.asfortranarray(logits)):
+        for some, threads in ((logits, 2), (logits[:1], 2), (logits[:2], 1), (np.asfortranarray(logits), 2)):
             rows = len(some)
             left_out = given if given.ndim == 1 else given[:rows]
-            asked = {"grad": True, "reduction": "none", "n_threads": 2, **cut(options, rows)}
+            asked = {"grad": True, "reduction": "none", "n_threads": threads, **cut(options, rows)}
             wanted = fx.softmax_cross_entropy(masked[:rows], labels[:rows], **asked)
             same(fx.softmax_cross_entropy(some, labels[:rows], class_mask=left_out, **asked), wanted)
             over = some.copy(order="K")
@@ -530,6 +530,54 @@ def test_masked_scores_have_the_bits_of_infinite_ones(options: dict[str, Any], c
     with pytest.raises(ValueError, match=f"class_mask leaves out class {classes - 1}, which is a target of row 11"):
         mask[11, -1] = True
         fx.softmax_cross_entropy(logits, [*labels[:11], classes - 1], class_mask=mask)
+
+
+@pytest.mark.parametrize("temperature", [1e30, 1e29, 1e-24, 1e-30, 1e-36])
+@pytest.mark.parametrize("largest", [5.0, 0.0])
+def test_temperature_gradient_at_extremes(temperature: float, largest: float, isa: str) -> None:
+    """Scores of the size of the temperature, whose margins times an exponential leave the range of floats."""
+    scaled = np.concatenate([[largest], np.linspace(largest - 40, largest - 1, 99)])
+    logits = (scaled * temperature).astype(np.float32)[None]
+    exact = logits[0].astype(np.float64) / temperature
+    p = np.exp(exact - exact.max())
+    p /= p.sum()
+    wanted = ((exact[3] - p @ exact) / temperature,)
+    options: dict[str, Any] = {"temperature": temperature, "temperature_grad": True, "n_threads": 1}
+    for grad in (True, False):
+        got = fx.softmax_cross_entropy(logits, [3], grad=grad, **options)[-1]
+        np.testing.assert_allclose(got, wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize("cap", [1e-3, 1e6, 1e9, 1e12, 1e30])
+def test_soft_caps_far_from_their_scores(cap: float, isa: str) -> None:
+    logits = np.random.default_rng(0).standard_normal((3, 100)).astype(np.float32)
+    capped = cap * np.tanh(logits.astype(np.longdouble) / cap)
+    loss, grad = fx.softmax_cross_entropy(logits, [1, 2, 3], softcap=cap, grad=True, reduction="none")
+    wanted = np.log(np.exp(capped).sum(axis=1)) - capped[range(3), [1, 2, 3]]
+    np.testing.assert_allclose(loss, wanted.astype(np.float64), rtol=3e-7)
+    p = np.exp(capped) / np.exp(capped).sum(axis=1, keepdims=True)
+    p[range(3), [1, 2, 3]] -= 1
+    slope = 1 / np.cosh(np.minimum(np.abs(logits.astype(np.longdouble)) / cap, 5000)) ** 2
+    np.testing.assert_allclose(grad, (p * slope).astype(np.float64), rtol=1e-6, atol=1e-37)
+
+
+@pytest.mark.parametrize("classes", [10, 100])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_masked_nan_under_a_soft_cap(dtype: Any, classes: int, isa: str) -> None:
+    logits = np.zeros((1, classes), dtype)
+    mask = np.arange(classes) == 3
+    options: dict[str, Any] = {"softcap": 30.0, "class_mask": mask, "grad": True, "hess": True}
+    wanted = fx.softmax_cross_entropy(logits, [0], **options)
+    logits[0, 3] = np.nan
+    same(fx.softmax_cross_entropy(logits, [0], **options), wanted)
+
+
+def test_margins_beyond_the_range_of_floats(isa: str) -> None:
+    logits = np.zeros((1, 200), np.float32)
+    logits[0, :] = -3e38
+    logits[0, 0] = 3e38
+    loss = fx.softmax_cross_entropy(logits, [0], label_smoothing=0.1)
+    assert loss == pytest.approx(0.1 * 199 / 200 * 2 * float(np.float32(3e38)), rel=1e-6)
 
 
 def same(got: Any, wanted: Any) -> None:
