@@ -27,11 +27,13 @@ cdef extern from "kernels.h" nogil:
         const fx_transform *by
         const uint8_t *left_out
         Py_ssize_t left_out_stride
+        int near
 
     Py_ssize_t fx_part_size(Py_ssize_t start, Py_ssize_t n)
     double fx_larger(double max, double more)
     void fx_fence()
     Py_ssize_t fx_streamed_from()
+    bint fx_fetches_near()
     bint fx_is_long(Py_ssize_t n, const fx_rows *of)
 
     enum:
@@ -258,6 +260,9 @@ cdef Table active
 
 # Results of so many bytes are streamed, if the table has stores for it.
 cdef Py_ssize_t streamed_from
+
+# Whether short rows ask for the next one's scores alone.
+cdef bint fetches_near
 
 # How many threads to use for `work` elements: what was asked for (0: the default), less where work is small.
 cdef int threads_for(object n_threads, Py_ssize_t work) except -1

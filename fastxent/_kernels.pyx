@@ -23,6 +23,7 @@ cdef Py_ssize_t work_per_thread = 16384
 cdef const fx_table *tables[4]
 cdef int n_tables = fx_tables(tables, 4)
 streamed_from = fx_streamed_from()
+fetches_near = fx_fetches_near()
 cdef int forked = 0
 cdef int cpu_limit = 0
 cdef int default_threads = 0

@@ -41,3 +41,13 @@ ptrdiff_t fx_streamed_from(void) {
 #endif
     return PTRDIFF_MAX;
 }
+
+/* Measured on Zen 4, rows of 300 to 1,500 floats beyond the caches: 4 to 9 % less time. Not measured elsewhere. */
+int fx_fetches_near(void) {
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    return __builtin_cpu_is("amd") != 0;
+#else
+    return 0;
+#endif
+}

@@ -56,6 +56,7 @@ typedef struct {
     const fx_transform *by;  /* of floats that are yet to be multiplied by its scale, or NULL */
     const uint8_t *left_out; /* of floats: not 0 where scores are yet to become -inf, or NULL; not together with `by` */
     ptrdiff_t left_out_stride;
+    int near; /* of rows shorter than DISTANT only the next one's scores are asked for, and no room for exponentials */
 } fx_rows;
 
 /* A row of FX_PART scores or more is summed up in parts, of FX_PART scores and the last one of what remains, so that several
@@ -212,5 +213,8 @@ int fx_tables(const fx_table **tables, int room);
 
 /* From how many bytes on results are to be streamed, on this machine. */
 ptrdiff_t fx_streamed_from(void);
+
+/* Whether `near` pays in fx_rows, on this machine. */
+int fx_fetches_near(void);
 
 #endif

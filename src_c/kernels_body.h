@@ -240,7 +240,7 @@ typedef struct {
     const REAL *x, *low;
     ptrdiff_t n;
     REAL *e;
-    ptrdiff_t ahead, e_ahead; /* bytes to the next row */
+    ptrdiff_t ahead, e_ahead; /* bytes to the next row, or 0 */
     int distant;              /* see fetch */
     int paired;
     const fx_transform *by;  /* see fx_rows, as of */
@@ -330,7 +330,7 @@ static FX_INLINE void KERNEL(part_to)(const OP(row) *at, const OP(reference) *to
         if (joined && !mode.apart) alone.brief = 1;
         for (; i + BUNDLE * LANES <= n; i += BUNDLE * LANES) {
             KERNEL(fetch)((const char *)(x + i) + at->ahead, 0, at->distant, BUNDLE);
-            if (e) KERNEL(fetch)((const char *)(e + i) + at->e_ahead, 1, at->distant, BUNDLE);
+            if (e && at->e_ahead) KERNEL(fetch)((const char *)(e + i) + at->e_ahead, 1, at->distant, BUNDLE);
             BUNDLED(vector) score = BUNDLED(load)(x + i, LANES), low = BUNDLED(set)(0), rest;
             if (mode.left_out)
                 for (int u = 0; u < BUNDLE; ++u)
@@ -716,9 +716,9 @@ static inline void KERNEL(finish_relative)(ptrdiff_t rows, const fx_rows *out) {
     }
 }
 
-static inline ptrdiff_t KERNEL(ahead)(ptrdiff_t stride) {
+static inline ptrdiff_t KERNEL(ahead)(ptrdiff_t stride, int near) {
     ptrdiff_t bytes = stride * (ptrdiff_t)sizeof(REAL);
-    return bytes > ROWS_AHEAD ? bytes : ROWS_AHEAD;
+    return bytes > (near ? ROWS_AHEAD / 4 : ROWS_AHEAD) ? bytes : ROWS_AHEAD;
 }
 
 static FX_INLINE void KERNEL(expsum_few)(const REAL *x, const REAL *low, int paired, int brief, ptrdiff_t stride,
@@ -805,14 +805,15 @@ static void KERNEL(rows_expsum)(const REAL *x, const REAL *low, ptrdiff_t stride
                                 ptrdiff_t e_stride, const fx_rows *out) {
     const REAL *second = low ? low : x; /* which is only read where scores are pairs */
     if (n > FX_FEW) {
+        int distant = n * (ptrdiff_t)sizeof(REAL) >= DISTANT;
         for (ptrdiff_t i = 0; i < rows; ++i) {
             OP(row) at = {x + i * stride,
                           second + i * stride,
                           n,
                           e ? e + i * e_stride : NULL,
-                          KERNEL(ahead)(stride),
-                          KERNEL(ahead)(e_stride),
-                          n * (ptrdiff_t)sizeof(REAL) >= DISTANT,
+                          KERNEL(ahead)(stride, out->near),
+                          out->near && !distant ? 0 : KERNEL(ahead)(e_stride, 0),
+                          distant,
                           low != NULL,
                           out->by,
                           out->left_out ? out->left_out + i * out->left_out_stride : NULL};
