@@ -56,7 +56,7 @@ typedef struct {
     const fx_transform *by;  /* of floats that are yet to be multiplied by its scale, or NULL */
     const uint8_t *left_out; /* of floats: not 0 where scores are yet to become -inf, or NULL; not together with `by` */
     ptrdiff_t left_out_stride;
-    int near; /* of rows shorter than DISTANT only the next one's scores are asked for, and no room for exponentials */
+    int near; /* rows shorter than 8 KB ask ahead for scores alone, and no further than the next row from 2 KB on */
 } fx_rows;
 
 /* A row of FX_PART scores or more is summed up in parts, of FX_PART scores and the last one of what remains, so that several

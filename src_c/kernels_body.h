@@ -243,8 +243,8 @@ typedef struct {
     ptrdiff_t ahead, e_ahead; /* bytes to the next row, or 0 */
     int distant;              /* see fetch */
     int paired;
-    const fx_transform *by;  /* see fx_rows, as of */
-    const uint8_t *left_out; /* this */
+    const fx_transform *by;  /* see fx_rows */
+    const uint8_t *left_out; /* see fx_rows, of this row */
 } OP(row);
 
 static FX_INLINE SUM OP(expsum_step)(SUM sum, const OP(row) *at, ptrdiff_t i, ptrdiff_t k, const OP(reference) *to,

@@ -188,6 +188,22 @@ static void NAME(check_row_max)(const KERNELS *ours, const KERNELS *scalar) {
 /* Rows of several parts: taken part by part, with the bits of the whole. */
 #define PARTED (3 * FX_PART + 77)
 
+/* A row's ten figures, one behind the other. */
+static fx_rows NAME(figures_at)(double *to, int marked, int precise) {
+    fx_rows out = {.max = to,
+                   .max_low = to + 1,
+                   .ties = to + 2,
+                   .others = to + 3,
+                   .rest = to + 4,
+                   .stored = to + 5,
+                   .stored_rest = to + 6,
+                   .margins = marked ? to + 7 : NULL,
+                   .margins_rest = to + 8,
+                   .classes = to + 9,
+                   .precise = precise};
+    return out;
+}
+
 static void NAME(check_row_part)(const KERNELS *ours, const KERNELS *scalar) {
     static REAL x[PARTED], low[PARTED], e[2][PARTED];
     static const double spreads[] = {1.0, 6.0, 300.0};
@@ -212,20 +228,12 @@ static void NAME(check_row_part)(const KERNELS *ours, const KERNELS *scalar) {
             int how = FX_WHOLE;
             for (int whole = 0; whole < 2; ++whole) {
                 double *to = figures[whole];
-                fx_rows out = {.max = to,
-                               .max_low = paired ? &max_low : NULL,
-                               .ties = to + 1,
-                               .others = to + 2,
-                               .rest = to + 3,
-                               .stored = to + 4,
-                               .stored_rest = to + 5,
-                               .margins = masked ? to + 6 : NULL,
-                               .margins_rest = to + 7,
-                               .classes = to + 8,
-                               .max_given = 1,
-                               .precise = precise};
+                fx_rows out = NAME(figures_at)(to, masked, precise);
+                if (!paired) out.max_low = NULL;
+                out.max_given = 1;
                 memset(to, 0, sizeof figures[whole]);
                 to[0] = max;
+                to[1] = max_low;
                 if (whole) both[k]->rows_expsum(x, paired ? low : NULL, n, 1, n, e[whole], n, &out);
                 while (!whole && how != FX_DONE) {
                     for (ptrdiff_t j = count; j-- > 0;) {
@@ -236,7 +244,7 @@ static void NAME(check_row_part)(const KERNELS *ours, const KERNELS *scalar) {
                     how = both[k]->row_end(parts, count, n, how, 1, &out);
                 }
             }
-            for (int j = 0; j < 9; ++j) must_equal("figures", n, figures[0][j], figures[1][j]);
+            for (int j = 0; j < 10; ++j) must_equal("figures", n, figures[0][j], figures[1][j]);
             for (ptrdiff_t j = 0; j < n; ++j) must_equal("exponentials", n, (double)e[0][j], (double)e[1][j]);
         }
     }
@@ -392,21 +400,6 @@ static void NAME(check_rows_subtract_max)(const KERNELS *ours, const KERNELS *sc
         }
         NAME(compare_all)("", n, out[0], out[1]);
     }
-}
-
-static fx_rows NAME(figures_at)(double *to, int marked, int precise) {
-    fx_rows out = {.max = to,
-                   .max_low = to + 1,
-                   .ties = to + 2,
-                   .others = to + 3,
-                   .rest = to + 4,
-                   .stored = to + 5,
-                   .stored_rest = to + 6,
-                   .margins = marked ? to + 7 : NULL,
-                   .margins_rest = to + 8,
-                   .classes = to + 9,
-                   .precise = precise};
-    return out;
 }
 
 /* Rows that are only to be multiplied have the bits of those that were. */
