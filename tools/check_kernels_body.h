@@ -185,9 +185,6 @@ static void NAME(check_row_max)(const KERNELS *ours, const KERNELS *scalar) {
     }
 }
 
-/* Rows of several parts: taken part by part, with the bits of the whole. */
-#define PARTED (3 * FX_PART + 77)
-
 /* A row's ten figures, one behind the other. */
 static fx_rows NAME(figures_at)(double *to, int marked, int precise) {
     fx_rows out = {.max = to,
@@ -203,6 +200,9 @@ static fx_rows NAME(figures_at)(double *to, int marked, int precise) {
                    .precise = precise};
     return out;
 }
+
+/* Rows of several parts: taken part by part, with the bits of the whole. */
+#define PARTED (3 * FX_PART + 77)
 
 static void NAME(check_row_part)(const KERNELS *ours, const KERNELS *scalar) {
     static REAL x[PARTED], low[PARTED], e[2][PARTED];
