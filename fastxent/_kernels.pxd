@@ -153,6 +153,8 @@ cdef extern from "kernels.h" nogil:
         void (*row_target)(const float *, const float *, const float *, Py_ssize_t, double, double,
                            fx_target *) noexcept nogil
         void (*row_subtract)(float *, const float *, Py_ssize_t, double) noexcept nogil
+        void (*row_scale_less)(const float *, const float *, Py_ssize_t, double, const double *, double,
+                               float *) noexcept nogil
         int (*row_refused)(const float *, Py_ssize_t) noexcept nogil
         double (*row_dot)(const float *, const float *, Py_ssize_t) noexcept nogil
         void (*row_product)(const float *, const float *, Py_ssize_t, double, double, float *) noexcept nogil
@@ -210,6 +212,8 @@ cdef extern from "kernels.h" nogil:
         void (*row_target)(const double *, const double *, const double *, Py_ssize_t, double, double,
                            fx_target *) noexcept nogil
         void (*row_subtract)(double *, const double *, Py_ssize_t, double) noexcept nogil
+        void (*row_scale_less)(const double *, const double *, Py_ssize_t, double, const double *, double,
+                               double *) noexcept nogil
         int (*row_refused)(const double *, Py_ssize_t) noexcept nogil
         double (*row_dot)(const double *, const double *, Py_ssize_t) noexcept nogil
         void (*row_product)(const double *, const double *, Py_ssize_t, double, double, double *) noexcept nogil
@@ -441,6 +445,14 @@ cdef inline void row_subtract(Table k, real *out, const real *y, Py_ssize_t n, d
         k.f32.row_subtract(out, y, n, weight)
     else:
         k.f64.row_subtract(out, y, n, weight)
+
+
+cdef inline void row_scale_less(Table k, const real *e, const real *y, Py_ssize_t n, double factor,
+                                const double *offset, double weight, real *out) noexcept nogil:
+    if real is float:
+        k.f32.row_scale_less(e, y, n, factor, offset, weight, out)
+    else:
+        k.f64.row_scale_less(e, y, n, factor, offset, weight, out)
 
 
 cdef inline int row_refused(Table k, const real *y, Py_ssize_t n) noexcept nogil:

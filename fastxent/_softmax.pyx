@@ -33,9 +33,9 @@ from fastxent._arrays cimport (FLOAT32, FLOAT64, INT32, INT64, UINT64, Integers,
 from fastxent._heads cimport NOT_P, P, Head, extended, head_of, wide
 from fastxent._kernels cimport (FX_FEW, Table, Team, active, end_team, fetches_near, fx_fence, fx_hard, fx_is_long,
                                 fx_part, fx_rows, fx_target, fx_transform, next_item, real, row_chain, row_dot,
-                                row_moment, row_product, row_refused, row_stored_moment, row_subtract, row_target,
-                                rows_curvature, rows_expsum, rows_pick, rows_put, rows_scale, rows_transform,
-                                start_team, streamed_from, threads_for, watch_within)
+                                row_moment, row_product, row_refused, row_scale_less, row_stored_moment, row_subtract,
+                                row_target, rows_curvature, rows_expsum, rows_pick, rows_put, rows_scale,
+                                rows_transform, start_team, streamed_from, threads_for, watch_within)
 from fastxent._memory cimport empty
 from fastxent._parts cimport FX_PART, expsum_row, part_size, parts_of, scale_anew, scale_row, threads_within
 from fastxent._rows cimport align, block_size, chunk_rows, summed_rows
@@ -940,6 +940,24 @@ cdef inline void figure_rows(Call *c, Scratch *s, const Block *b, real *like) no
                 figure(c, s, i, b.first + i, s.weight[i], x + i * b.x_stride, row_low, <extended *>NULL)
 
 
+cdef inline void scale_less_dense(const Call *c, Scratch *s, const Block *b, const double *offset, real *grad,
+                                  Py_ssize_t stride) noexcept nogil:
+    """Gradients with dense targets, with the bits that `rows_scale` and `add_targets` give them one after the other."""
+    cdef Py_ssize_t i, n = c.classes
+    cdef const real *e = <const real *>b.e
+    cdef const double *offset_of = NULL
+    for i in range(b.count):
+        if offset != NULL:
+            offset_of = offset + i
+        if s.label[i] == SOFT:
+            row_scale_less(c.kernels, e + i * b.e_stride, direct_rows(&s.dense, b.first + i, 1, grad), n, s.factor[i],
+                           offset_of, s.at_label[i], grad + i * stride)
+            continue
+        rows_scale(c.kernels, e + i * b.e_stride, b.e_stride, 1, n, s.factor + i, offset_of, grad + i * stride, stride)
+        if s.label[i] >= 0:
+            grad[i * stride + s.label[i]] = <real>s.at_label[i]
+
+
 cdef inline void add_targets(const Call *c, Scratch *s, const Block *b, real *grad, Py_ssize_t stride) noexcept nogil:
     """What the targets contribute to gradients."""
     cdef Py_ssize_t i, part, n = c.classes
@@ -1032,7 +1050,7 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
     cdef real *hess = NULL
     cdef real *grad = NULL
     cdef const double *offset
-    cdef bint in_place, streamed = False, capped = c.transform.cap > 0.0
+    cdef bint in_place, streamed = False, capped = c.transform.cap > 0.0, has_targets
     b.first = which * c.chunk
     b.count = min(c.chunk, c.n - b.first)
     b.low = b.e = NULL
@@ -1104,16 +1122,21 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
         grad_stride = n
     if grad != NULL:
         offset = s.offset if c.smoothing != 0.0 else NULL
+        has_targets = False
         if s.anew:
             scale_anew(k, <real *>b.x, b.x_stride, b.count, n, &s.stats, s.factor, streamed, grad, grad_stride,
                        c.within)
         elif streamed:
             k.f32.rows_stream(<float *>b.e, b.count, n, s.factor, offset, s.label, s.at_label, <float *>grad)
+            has_targets = c.kind == LABELS
         elif c.within > 1:
             scale_row(k, <real *>b.e, n, s.factor, offset, grad, c.within)
+        elif c.kind == DENSE and c.linear and n > FX_FEW:
+            scale_less_dense(c, s, &b, offset, grad, grad_stride)
+            has_targets = True
         else:
             rows_scale(k, <real *>b.e, b.e_stride, b.count, n, s.factor, offset, grad, grad_stride)
-        if s.anew or not streamed or c.kind == CSR:
+        if not has_targets:
             add_targets(c, s, &b, grad, grad_stride)
     if c.has_vector:
         for i in range(b.count):

@@ -1631,6 +1631,26 @@ static void KERNEL(row_subtract)(REAL *out, const REAL *y, ptrdiff_t n, double w
     if ((k = n - i)) OP(store_part)(out + i, OP(fnma)(w, OP(load_part)(y + i, k, 0), OP(load_part)(out + i, k, 0)), k);
 }
 
+static FX_INLINE void KERNEL(scale_less)(const REAL *e, const REAL *y, ptrdiff_t n, const OP(scaling) *by, int shifted,
+                                         double weight, REAL *out) {
+    V w = OP(set)((REAL)weight);
+    for (ptrdiff_t i = 0, k; i < n; i += k) {
+        k = n - i < LANES ? n - i : LANES;
+        V scaled = OP(scaled)(OP(load_some)(e + i, k, 0), by, 1, shifted);
+        OP(store_some)(out + i, OP(fnma)(w, OP(load_some)(y + i, k, 0), scaled), k);
+    }
+}
+
+/* rows_scale and row_subtract of a row at once. */
+static void KERNEL(row_scale_less)(const REAL *e, const REAL *y, ptrdiff_t n, double factor, const double *offset,
+                                   double weight, REAL *out) {
+    OP(scaling) by = OP(scale_by)(factor, offset ? *offset : 0.0);
+    if (offset)
+        KERNEL(scale_less)(e, y, n, &by, 1, weight, out);
+    else
+        KERNEL(scale_less)(e, y, n, &by, 0, weight, out);
+}
+
 /* The sum of y weight. */
 static double KERNEL(row_dot)(const REAL *y, const REAL *weight, ptrdiff_t n) {
     SUM sum = OP(sum_zero)();

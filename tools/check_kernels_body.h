@@ -586,6 +586,30 @@ static void NAME(check_row_subtract)(const KERNELS *ours, const KERNELS *scalar)
     }
 }
 
+/* With the bits of rows_scale and row_subtract. */
+static void NAME(check_row_scale_less)(const KERNELS *ours, const KERNELS *scalar) {
+    static REAL e[SIZE], y[SIZE];
+    REAL *out[] = {NAME(got).out, NAME(wanted).out};
+    for (int i = 0; i < 2 * LENGTHS; ++i) {
+        ptrdiff_t n = length_of(i / 2), shift = pick(4);
+        if (n <= FX_FEW) continue; /* whose exponentials stand in columns */
+        double factor = pick(4) ? 1e-3 : 3e-37, offset = -uniform() / (double)n, weight = uniform();
+        const double *offset_of = i % 2 ? &offset : NULL;
+        for (ptrdiff_t j = 0; j < SIZE; ++j) {
+            e[j] = pick(8) ? (REAL)uniform() : -1;
+            y[j] = pick(4) ? 0 : (REAL)uniform();
+        }
+        for (int k = 0; k < 2; ++k) {
+            const KERNELS *of = k ? scalar : ours;
+            NAME(clear)(out[0], out[1]);
+            of->row_scale_less(e + shift, y, n, factor, offset_of, weight, out[0] + shift);
+            of->rows_scale(e + shift, n, 1, n, &factor, offset_of, out[1] + shift, n);
+            of->row_subtract(out[1] + shift, y, n, weight);
+            for (ptrdiff_t j = 0; j < SIZE; ++j) must_equal("", n, (double)out[0][j], (double)out[1][j]);
+        }
+    }
+}
+
 static void NAME(check_row_refused)(const KERNELS *ours, const KERNELS *scalar) {
     static REAL y[SIZE];
     static const double refused[] = {-0.5, NAN, INFINITY, -INFINITY, 0.0, -0.0};
