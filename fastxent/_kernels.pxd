@@ -28,12 +28,14 @@ cdef extern from "kernels.h" nogil:
         const uint8_t *left_out
         Py_ssize_t left_out_stride
         int near
+        Py_ssize_t long_from
 
     Py_ssize_t fx_part_size(Py_ssize_t start, Py_ssize_t n)
     double fx_larger(double max, double more)
     void fx_fence()
     Py_ssize_t fx_streamed_from()
     bint fx_fetches_near()
+    Py_ssize_t fx_long_from()
     bint fx_is_long(Py_ssize_t n, const fx_rows *of)
 
     enum:
@@ -265,8 +267,9 @@ cdef Table active
 # Results of so many bytes are streamed, if the table has stores for it.
 cdef Py_ssize_t streamed_from
 
-# Whether short rows ask for the next one's scores alone.
+# Whether short rows ask for the next one's scores alone, and which rows are long.
 cdef bint fetches_near
+cdef Py_ssize_t long_from
 
 # How many threads to use for `work` elements: what was asked for (0: the default), less where work is small.
 cdef int threads_for(object n_threads, Py_ssize_t work) except -1

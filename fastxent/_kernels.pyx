@@ -24,6 +24,7 @@ cdef const fx_table *tables[4]
 cdef int n_tables = fx_tables(tables, 4)
 streamed_from = fx_streamed_from()
 fetches_near = fx_fetches_near()
+long_from = fx_long_from()
 cdef int forked = 0
 cdef int cpu_limit = 0
 cdef int default_threads = 0
@@ -52,6 +53,14 @@ def isa():
     True
     """
     return active.isa.decode()
+
+
+def set_memory_use(Py_ssize_t streamed, bint near, Py_ssize_t long_rows):
+    """How the next calls use memory, as measured on one processor or another: for tests. Returns what it was."""
+    global streamed_from, fetches_near, long_from
+    before = streamed_from, fetches_near, long_from
+    streamed_from, fetches_near, long_from = streamed, near, long_rows
+    return before
 
 
 def set_isa(name):

@@ -32,10 +32,10 @@ from fastxent._arrays cimport (FLOAT32, FLOAT64, INT32, INT64, UINT64, Integers,
                                is_direct, read_integer, read_rows, rows_of, write_rows)
 from fastxent._heads cimport NOT_P, P, Head, extended, head_of, wide
 from fastxent._kernels cimport (FX_FEW, Table, Team, active, end_team, fetches_near, fx_fence, fx_hard, fx_is_long,
-                                fx_part, fx_rows, fx_target, fx_transform, next_item, real, row_chain, row_dot,
-                                row_moment, row_product, row_refused, row_scale_less, row_stored_moment, row_subtract,
-                                row_target, rows_curvature, rows_expsum, rows_pick, rows_put, rows_scale,
-                                rows_transform, start_team, streamed_from, threads_for, watch_within)
+                                fx_part, fx_rows, fx_target, fx_transform, long_from, next_item, real, row_chain,
+                                row_dot, row_moment, row_product, row_refused, row_scale_less, row_stored_moment,
+                                row_subtract, row_target, rows_curvature, rows_expsum, rows_pick, rows_put,
+                                rows_scale, rows_transform, start_team, streamed_from, threads_for, watch_within)
 from fastxent._memory cimport empty
 from fastxent._parts cimport FX_PART, expsum_row, part_size, parts_of, scale_anew, scale_row, threads_within
 from fastxent._rows cimport align, block_size, chunk_rows, summed_rows
@@ -221,6 +221,7 @@ cdef Py_ssize_t lay_out(const Call *c, Scratch *s, char *memory, Py_ssize_t item
     s.stats.by = &c.transform if c.folded and not c.has_left_out else NULL
     s.stats.precise = not c.linear or c.z_loss != 0.0
     s.stats.near = fetches_near
+    s.stats.long_from = long_from
     if not c.paired:
         s.stats.max_low = NULL
     if not smoothed:

@@ -9,8 +9,8 @@ import numpy as np
 
 from fastxent._arrays cimport Rows, direct_rows, is_direct, read_rows, rows_of, write_rows
 from fastxent._kernels cimport (FX_FEW, Table, Team, active, end_team, fetches_near, fx_is_long, fx_part, fx_rows,
-                                next_item, real, rows_expsum, rows_scale, rows_subtract_max, start_team, threads_for,
-                                watch_within)
+                                long_from, next_item, real, rows_expsum, rows_scale, rows_subtract_max, start_team,
+                                threads_for, watch_within)
 from fastxent._parts cimport FX_PART, expsum_row, part_size, parts_of, scale_anew, scale_row, threads_within
 from fastxent._rows cimport add3, align, block_size, chunk_rows, summed_rows
 
@@ -61,6 +61,7 @@ cdef void lay_out(Scratch *s, char *memory, Py_ssize_t chunk, Py_ssize_t classes
     memset(&s.stats, 0, sizeof(fx_rows))
     s.stats.max = figures
     s.stats.near = fetches_near
+    s.stats.long_from = long_from
     s.stats.ties = figures + figure
     s.stats.others = figures + 2 * figure
     s.stats.rest = figures + 3 * figure

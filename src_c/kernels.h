@@ -57,6 +57,7 @@ typedef struct {
     const uint8_t *left_out; /* of floats: not 0 where scores are yet to become -inf, or NULL; not together with `by` */
     ptrdiff_t left_out_stride;
     int near; /* rows shorter than 8 KB ask ahead for scores alone, and no further than the next row from 2 KB on */
+    ptrdiff_t long_from; /* see fx_is_long; 0 for no such rows */
 } fx_rows;
 
 /* A row of FX_PART scores or more is summed up in parts, of FX_PART scores and the last one of what remains, so that several
@@ -64,12 +65,11 @@ typedef struct {
 #define FX_PART 16384
 enum { FX_DONE, FX_WHOLE, FX_APART, FX_STORED, FX_OWN };
 
-/* A row of so many scores may have left the second-level cache from one pass to the next: measured. Where nothing but its
-   scores is given, and nothing but their exponentials summed up, each part is taken relative to its own maximum (FX_OWN):
-   so such a row comes from memory once. For its gradient the exponentials are not kept but made anew (row_exp_scaled). */
-#define FX_LONG 125000
+/* A long row may have left the caches from one pass to the next. Where nothing but its scores is given, and nothing but their
+   exponentials summed up, each part is taken relative to its own maximum (FX_OWN): so such a row comes from memory once. For
+   its gradient the exponentials are not kept but made anew (row_exp_scaled). */
 static inline int fx_is_long(ptrdiff_t n, const fx_rows *of) {
-    return n >= FX_LONG && !of->max_given && !of->margins && !of->by && !of->left_out;
+    return of->long_from && n >= of->long_from && !of->max_given && !of->margins && !of->by && !of->left_out;
 }
 
 /* How many scores of a row of n the part that begins at `start` has. */
@@ -214,7 +214,8 @@ int fx_tables(const fx_table **tables, int room);
 /* From how many bytes on results are to be streamed, on this machine. */
 ptrdiff_t fx_streamed_from(void);
 
-/* Whether `near` pays in fx_rows, on this machine. */
+/* What pays in fx_rows, on this machine: `near` and `long_from`. */
 int fx_fetches_near(void);
+ptrdiff_t fx_long_from(void);
 
 #endif

@@ -252,7 +252,8 @@ static void NAME(check_row_part)(const KERNELS *ours, const KERNELS *scalar) {
 
 /* Rows that come from memory once: the parts, last one first, have the bits of the whole, its figures are those of sums
    relative to the row's largest score, and its exponentials times a factor those that are stored and scaled. */
-#define LONG_ROW (FX_LONG + FX_PART)
+#define LONG 125000
+#define LONG_ROW (LONG + FX_PART)
 #define BELOW (DIGITS == DBL_MANT_DIG ? 700.0 : 84.0)
 
 static void NAME(check_row_exp_scaled)(const KERNELS *ours, const KERNELS *scalar) {
@@ -263,7 +264,7 @@ static void NAME(check_row_exp_scaled)(const KERNELS *ours, const KERNELS *scala
     /* A score as far above all others as they still count, above zero and below. */
     static const double apart[][2] = {{1.2 * BELOW, 0.45 * BELOW}, {3.0, -BELOW}, {-0.2 * BELOW, -0.95 * BELOW}};
     for (int i = 0; i < 36; ++i) {
-        ptrdiff_t n = FX_LONG + pick(FX_PART), count = n / FX_PART, first = pick(n), last = first + pick(3 * FX_PART);
+        ptrdiff_t n = LONG + pick(FX_PART), count = n / FX_PART, first = pick(n), last = first + pick(3 * FX_PART);
         double spread = spreads[i % 4], max = -INFINITY;
         int masked = i / 4 % 2, peaked = i < 24 && i / 8 % 2, precise = i / 2 % 2, bad = i == 4;
         for (ptrdiff_t j = 0; j < n; ++j) {
@@ -287,7 +288,8 @@ static void NAME(check_row_exp_scaled)(const KERNELS *ours, const KERNELS *scala
                               .stored = to + 4,
                               .stored_rest = to + 5,
                               .max_given = way == 1,
-                              .precise = precise};
+                              .precise = precise,
+                              .long_from = LONG};
                 out[way] = of;
                 if (way < 2) both[k]->rows_expsum(x, NULL, n, 1, n, stored, n, &of);
             }
