@@ -150,10 +150,14 @@ static void f64k_rows_log_total(ptrdiff_t rows, const fx_rows *of, double *log_t
     }
 }
 
-/* a + b + c for c of the size of b's rounding, rounded once; infinite and NaN sums as they are. */
-static inline f64v f64_add3(f64v a, f64v b, f64v c) {
-    f64v rest, sum = f64_two_sum(a, b, &rest);
-    return f64_add(sum, f64_keep(f64_lt(f64_abs(sum), f64_set(INFINITY)), f64_add(rest, c)));
+/* What a number that may be infinite or NaN has beside it only if it is neither. */
+static inline f64v f64_finite_rest(f64v rest) { return f64_keep(f64_lt(f64_abs(rest), f64_set(INFINITY)), rest); }
+
+/* a (b + rest) as a sum of two. */
+static inline f64v f64_multiple(f64v a, f64v b, f64v *rest) {
+    f64v product = f64_mul(a, b);
+    *rest = f64_finite_rest(f64_sub(f64_mul(a, *rest), f64_remainder(product, a, b)));
+    return product;
 }
 
 static void f64k_hard_figures(ptrdiff_t rows, const fx_rows *of, const double *log_total, const double *rest,
@@ -171,8 +175,12 @@ static void f64k_hard_figures(ptrdiff_t rows, const fx_rows *of, const double *l
             margin = f64_load_part(out->margin + i, k, 0.0);
         }
         f64m counts = f64_ne(weight, zero);
-        f64v loss = f64_add3(margin, f64_load_part(log_total + i, k, 0.0), f64_load_part(rest + i, k, 0.0));
-        f64_store_part(out->loss + i, f64_keep(counts, f64_mul(weight, f64_mul(mass, loss))), k);
+        /* Rounded once, at the end. */
+        f64v loss = f64_two_sum(margin, f64_load_part(log_total + i, k, 0.0), &lost);
+        lost = f64_finite_rest(f64_add(lost, f64_load_part(rest + i, k, 0.0)));
+        if (out->mass) loss = f64_multiple(mass, loss, &lost);
+        if (out->weight) loss = f64_multiple(weight, loss, &lost);
+        f64_store_part(out->loss + i, f64_keep(counts, f64_add(loss, lost)), k);
         if (!out->factor) continue;
         f64v ties = f64_load_part(of->ties + i, k, 1.0), others = f64_load_part(of->others + i, k, 0.0);
         f64v at = f64_exp_nonpositive(f64_sub(zero, margin), &lost);
