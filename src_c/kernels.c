@@ -150,9 +150,6 @@ static void f64k_rows_log_total(ptrdiff_t rows, const fx_rows *of, double *log_t
     }
 }
 
-/* What a number that may be infinite or NaN has beside it only if it is neither. */
-static inline f64v f64_finite_rest(f64v rest) { return f64_keep(f64_lt(f64_abs(rest), f64_set(INFINITY)), rest); }
-
 /* a (b + rest) as a sum of two. */
 static inline f64v f64_multiple(f64v a, f64v b, f64v *rest) {
     f64v product = f64_mul(a, b);

@@ -40,6 +40,8 @@ static inline f32s f32_sum_add_both(f32s s, f32v a, f32v rest, int brief) {
     s = f32_sum_add(s, a);
     return brief ? s : f32_sum_add(s, rest);
 }
+/* An infinite or NaN number comes with a NaN rest, and has none. */
+static inline f64v f64_finite_rest(f64v rest) { return f64_keep(f64_lt(f64_abs(rest), f64_set(INFINITY)), rest); }
 /* a - b, and what that rounds off. */
 static inline f64v f64_difference(f64v a, f64v b, f64v *rest) {
     f64v value = f64_sub(a, b);

@@ -31,10 +31,7 @@ static inline f32_wide f32_wide_load(const double *p, ptrdiff_t k) {
 }
 static inline f64_wide_mask f64_widen_mask(f64m m) { return m; }
 static inline f32_wide_mask f32_widen_mask(f32m m) { return (f32_wide_mask){f32_low_mask(m), f32_high_mask(m)}; }
-/* An infinite value has a NaN rest. */
-static inline f64v f64_narrow(f64_wide a) {
-    return f64_add(a.value, f64_keep(f64_lt(f64_abs(a.rest), f64_set(INFINITY)), a.rest));
-}
+static inline f64v f64_narrow(f64_wide a) { return f64_add(a.value, f64_finite_rest(a.rest)); }
 static inline f32v f32_narrow(f32_wide a) { return f32_join(a.low, a.high); }
 
 static inline f64_wide_mask f64_wide_lt(f64_wide a, f64_wide b) { return f64_lt(a.value, b.value); }

@@ -1,6 +1,7 @@
 """Memory is used as suits the processor: past the caches, ahead, once or twice. Every way is taken on every machine."""
 
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -35,10 +36,14 @@ def targets(kind: str, n: int, classes: int, rng: np.random.Generator) -> Any:
     labels = rng.integers(0, classes // 5, n) * 5
     if kind == "labels":
         return labels
-    # One entry in some rows, two in others, and of these one row has the same twice.
-    rows = np.r_[np.arange(n), np.arange(0, n, 2)]
-    columns = np.r_[labels, (labels[::2] + 5 * (np.arange(0, n, 2) > 0)) % (classes - 3)]
-    return sp.csr_array((np.full(len(rows), 0.5, np.float32), (rows, columns)), shape=(n, classes))
+    # In turn two entries and one; of the second row's, one is given in two halves.
+    counts = np.where(np.arange(n) % 2 == 0, 2, 1)
+    counts[1] = 2
+    rows = np.repeat(np.arange(n), counts)
+    second = np.r_[False, rows[1:] == rows[:-1]] & (rows != 1)
+    columns = (labels[rows] + 5 * second) % (classes - 3)
+    values = np.full(len(rows), 0.5, np.float32)
+    return sp.csr_array((values, columns, np.r_[0, np.cumsum(counts)]), shape=(n, classes))
 
 
 @pytest.mark.parametrize("kind", ["labels", "csr"])
@@ -50,8 +55,9 @@ def test_streaming_and_fetching_change_no_bit(memory_use: Any, isa: str, options
     results = []
     for streamed, near in (NEVER, False), (NEVER, True), (0, False), (0, True):
         memory_use(streamed, near, NEVER)
-        for n_threads in 1, 2:
-            grad = np.full((37, 1003 + 13), 7, np.float32)[:, 13:] if n_threads == 2 else np.empty_like(logits)
+        # Beside other numbers rows are never streamed.
+        for n_threads, beside in product((1, 2), (0, 13)):
+            grad = np.empty((37, 1003 + beside), np.float32)[:, beside:]
             loss, _ = fx.softmax_cross_entropy(
                 logits, target, grad=grad, reduction="none", n_threads=n_threads, **OPTIONS[options]
             )
