@@ -33,6 +33,13 @@
 #define COMPACT 0
 #endif
 
+/* Whether floats are added up without widening each, which takes more than sixteen registers. */
+#ifdef FX_SIXTEEN_REGISTERS
+#define RUNNING 0
+#else
+#define RUNNING 1
+#endif
+
 #define CONCATENATE_(a, b) a##b
 #define CONCATENATE(a, b) CONCATENATE_(a, b)
 #define STRING_(a) #a

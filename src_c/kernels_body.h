@@ -210,7 +210,7 @@ typedef struct {
 } OP(tally);
 
 /* Floats whose neighbours may be added before they are widened to doubles, since nothing cancels. Their margins are taken
-   as quarters, so that the sum of two is finite. */
+   as eighths, so that the sum of four is finite. */
 static FX_INLINE int OP(joins)(fx_mode mode) { return sizeof(REAL) == sizeof(float) && !mode.paired; }
 
 /* The margin of scores above -inf, which are counted; and what it rounds off. */
@@ -219,19 +219,23 @@ static FX_INLINE V OP(margin_of)(V score, V score_low, const OP(reference) *to, 
     M present = OP(ne)(score, OP(set)(-INFINITY));
     tally->present += OP(count)(present);
     if (OP(joins)(mode)) {
-        V quarter = OP(set)(0.25);
+        V eighth = OP(set)(0.125);
         *rest = OP(set)(0);
-        return OP(keep)(present, OP(fnma)(score, quarter, OP(mul)(to->max, quarter)));
+        return OP(keep)(present, OP(fnma)(score, eighth, OP(mul)(to->max, eighth)));
     }
     V margin = OP(below)(to->max, score, OP(sub)(score_low, to->max_low), mode.paired, rest);
     *rest = OP(keep)(present, *rest);
     return OP(keep)(present, margin);
 }
 
+static FX_INLINE void OP(put_in)(REAL *e, V score, V value, ptrdiff_t k, fx_mode mode) {
+    if (e) OP(store_some)(e, mode.marked ? OP(mark_masked)(score, value) : value, k);
+}
+
 /* The exponentials of k scores are stored, and added to the sum. */
 static FX_INLINE SUM OP(count_in)(SUM sum, V score, V value, V rest, REAL *e, ptrdiff_t k, V top, fx_mode mode,
                                   OP(tally) *tally) {
-    if (e) OP(store_some)(e, mode.marked ? OP(mark_masked)(score, value) : value, k);
+    OP(put_in)(e, score, value, k, mode);
     if (!mode.apart) return OP(sum_add_both)(sum, value, rest, mode.brief);
     M other = OP(ne)(value, top);
     tally->others += OP(count)(other);
@@ -292,25 +296,64 @@ static FX_INLINE void KERNEL(fetch)(const char *p, int written, int distant, int
     }
 }
 
-/* What a bundle adds to the sums beside its exponentials; floats that are joined: margins two by two, what exponentials round
-   off all at once unless the top one is set apart. */
+static FX_INLINE V OP(sum_of)(const V *part) {
+    V sum[BUNDLE];
+    for (int u = 0; u < BUNDLE; ++u) sum[u] = part[u];
+    for (int step = 1; step < BUNDLE; step *= 2)
+        for (int u = 0; u < BUNDLE; u += 2 * step) sum[u] = OP(add)(sum[u], sum[u + step]);
+    return sum[0];
+}
+
+/* What a bundle adds to the sums beside its exponentials; of floats that are joined all at once: margins, and what exponentials
+   round off unless the top one is set apart. */
 static FX_INLINE SUM OP(count_more)(SUM sum, const BUNDLED(vector) * score, const BUNDLED(vector) * low,
                                     const BUNDLED(vector) * rest, const OP(reference) *to, fx_mode mode,
                                     OP(tally) *tally) {
-    for (int u = 0; mode.marked && u < BUNDLE; u += 2) {
-        V lost[2], a = OP(margin_of)(score->at[u], low->at[u], to, mode, tally, lost);
-        V b = OP(margin_of)(score->at[u + 1], low->at[u + 1], to, mode, tally, lost + 1);
+    if (mode.marked) {
+        V margin[BUNDLE], lost[BUNDLE];
+        for (int u = 0; u < BUNDLE; ++u) margin[u] = OP(margin_of)(score->at[u], low->at[u], to, mode, tally, lost + u);
         if (OP(joins)(mode)) {
-            tally->margins = OP(sum_add)(tally->margins, OP(add)(a, b));
-            continue;
+            tally->margins = OP(sum_add)(tally->margins, OP(sum_of)(margin));
+        } else {
+            for (int u = 0; u < BUNDLE; ++u)
+                tally->margins = OP(sum_add_both)(tally->margins, margin[u], lost[u], !mode.paired);
         }
-        tally->margins = OP(sum_add_both)(tally->margins, a, lost[0], !mode.paired);
-        tally->margins = OP(sum_add_both)(tally->margins, b, lost[1], !mode.paired);
     }
     if (!OP(joins)(mode) || mode.apart || mode.brief) return sum;
-    V all = rest->at[0];
-    for (int u = 1; u < BUNDLE; ++u) all = OP(add)(all, rest->at[u]);
-    return OP(sum_add)(sum, all);
+    return OP(sum_add)(sum, OP(sum_of)(rest->at));
+}
+
+/* Positive floats are added up without widening each: what an addition to `total` rounds off (Dekker) is added to `lost`, and
+   what that rounds off to `rest`. Both begin larger than all that will be added to them, which is taken off at the end. */
+#define TOGETHER 16
+typedef struct {
+    V total, lost, rest;
+} OP(running);
+
+/* For so many bundles of elements that are no larger than `top`. */
+static FX_INLINE OP(running) OP(run_from)(V top) {
+    OP(running) of = {OP(add)(top, top), OP(mul)(top, OP(set)(C(0, TOGETHER * (BUNDLE * TOGETHER + 2) * 0x1p-21f))),
+                      OP(set)(0)};
+    return of;
+}
+
+static FX_INLINE void OP(run_on)(OP(running) *of, const BUNDLED(vector) * value) {
+    V lost[BUNDLE];
+    for (int u = 0; u < BUNDLE; ++u) {
+        V next = OP(add)(of->total, value->at[u]);
+        lost[u] = OP(sub)(value->at[u], OP(sub)(next, of->total));
+        of->total = next;
+    }
+    V all = OP(sum_of)(lost), next = OP(add)(of->lost, all);
+    of->rest = OP(add)(of->rest, OP(sub)(all, OP(sub)(next, of->lost)));
+    of->lost = next;
+}
+
+static FX_INLINE SUM OP(run_out)(SUM sum, const OP(running) *of, const OP(running) *from) {
+    V zero = OP(set)(0);
+    sum = OP(sum_add)(OP(sum_add)(sum, of->total), OP(sub)(zero, from->total));
+    sum = OP(sum_add)(OP(sum_add)(sum, of->lost), OP(sub)(zero, from->lost));
+    return OP(sum_add)(sum, of->rest);
 }
 
 static FX_INLINE void KERNEL(part_to)(const OP(row) *at, const OP(reference) *to, fx_mode mode, fx_part *out) {
@@ -325,24 +368,35 @@ static FX_INLINE void KERNEL(part_to)(const OP(row) *at, const OP(reference) *to
         scale = OP(set)((REAL)at->by->scale);
         scale_low = OP(set)(OP(scale_low)(at->by));
     }
-    int joined = OP(joins)(mode);
+    int joined = OP(joins)(mode), together = RUNNING && joined && !mode.apart;
     if (!mode.paired || mode.scaled) {
         BUNDLED(reference) all = OP(refer_all)(to);
+        OP(running) from = OP(run_from)(top);
         fx_mode alone = mode;
         if (joined && !mode.apart) alone.brief = 1;
-        for (; i + BUNDLE * LANES <= n; i += BUNDLE * LANES) {
-            KERNEL(fetch)((const char *)(x + i) + at->ahead, 0, at->distant, BUNDLE);
-            if (e && at->e_ahead) KERNEL(fetch)((const char *)(e + i) + at->e_ahead, 1, at->distant, BUNDLE);
-            BUNDLED(vector) score = BUNDLED(load)(x + i, LANES), low = BUNDLED(set)(0), rest;
-            if (mode.left_out)
-                for (int u = 0; u < BUNDLE; ++u)
-                    score.at[u] = OP(leave_out)(score.at[u], at->left_out + i + u * LANES, LANES);
-            if (mode.scaled) score = BUNDLED(product)(score, BUNDLED(all)(scale), BUNDLED(all)(scale_low), &low);
-            BUNDLED(vector) value = BUNDLED(exp_relative)(score, low, &all, mode, &rest);
-            sum = OP(count_more)(sum, &score, &low, &rest, to, mode, &tally);
-            for (int u = 0; u < BUNDLE; ++u)
-                sum = OP(count_in)(sum, score.at[u], value.at[u], rest.at[u], e ? e + i + u * LANES : NULL, LANES, top,
-                                   alone, &tally);
+        while (i + BUNDLE * LANES <= n) {
+            OP(running) run = from;
+            ptrdiff_t end = together && n - i > TOGETHER * BUNDLE * LANES ? i + TOGETHER * BUNDLE * LANES : n;
+            for (; i + BUNDLE * LANES <= end; i += BUNDLE * LANES) {
+                KERNEL(fetch)((const char *)(x + i) + at->ahead, 0, at->distant, BUNDLE);
+                if (e && at->e_ahead) KERNEL(fetch)((const char *)(e + i) + at->e_ahead, 1, at->distant, BUNDLE);
+                BUNDLED(vector) score = BUNDLED(load)(x + i, LANES), low = BUNDLED(set)(0), rest;
+                if (mode.left_out)
+                    for (int u = 0; u < BUNDLE; ++u)
+                        score.at[u] = OP(leave_out)(score.at[u], at->left_out + i + u * LANES, LANES);
+                if (mode.scaled) score = BUNDLED(product)(score, BUNDLED(all)(scale), BUNDLED(all)(scale_low), &low);
+                BUNDLED(vector) value = BUNDLED(exp_relative)(score, low, &all, mode, &rest);
+                sum = OP(count_more)(sum, &score, &low, &rest, to, mode, &tally);
+                for (int u = 0; u < BUNDLE; ++u) {
+                    REAL *place = e ? e + i + u * LANES : NULL;
+                    if (together)
+                        OP(put_in)(place, score.at[u], value.at[u], LANES, mode);
+                    else
+                        sum = OP(count_in)(sum, score.at[u], value.at[u], rest.at[u], place, LANES, top, alone, &tally);
+                }
+                if (together) OP(run_on)(&run, &value);
+            }
+            if (together) sum = OP(run_out)(sum, &run, &from);
         }
     }
     for (; i + LANES <= n; i += LANES)
@@ -352,7 +406,7 @@ static FX_INLINE void KERNEL(part_to)(const OP(row) *at, const OP(reference) *to
     out->ties = mode.apart ? (double)(vectors * LANES - tally.others) : 0.0;
     out->margins = out->margins_rest = 0.0;
     if (mode.marked) out->margins = OP(sum_total)(tally.margins, &out->margins_rest);
-    if (joined) out->margins *= 4.0;
+    if (joined) out->margins *= 8.0;
     out->classes = (double)tally.present;
     out->others = OP(sum_total)(sum, &out->rest);
     out->shift = (double)OP(first_lane)(to->shift);

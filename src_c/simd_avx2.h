@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define FX_ISA avx2
+#define FX_SIXTEEN_REGISTERS /* see kernels.c */
 #define FX_STREAMS 1
 #define F32_LANES 8
 #define F64_LANES 4

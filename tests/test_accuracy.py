@@ -122,6 +122,25 @@ def test_weighted_losses_of_rows(classes: int, dtype: Any, isa: str) -> None:
     assert_within(LOSS_ULPS, "weighted softmax_cross_entropy loss", isa, loss, exact)
 
 
+@pytest.mark.parametrize("classes", [65, 1000, 1089, 20_000])
+def test_sums_of_floats(classes: int, isa: str) -> None:
+    """What floats lose where one is far larger than all others together, and these are equal, or fall off evenly."""
+    rng = np.random.default_rng(3)
+    rows = 20 if classes > 10_000 else 100
+    equal = np.zeros((rows, classes))
+    falling = -np.linspace(0, 1, classes) * rng.uniform(1, 80, (rows, 1))
+    few = np.where(rng.random(equal.shape) < 0.02, -10, -25) * rng.random(equal.shape)
+    logits = np.concatenate((equal, falling, few)) + rng.uniform(-50, 60, (3 * rows, 1))
+    labels = rng.integers(0, classes, 3 * rows)
+    logits[np.arange(3 * rows), labels] += rng.uniform(0, 30, 3 * rows)
+    logits = logits.astype(np.float32)
+    loss, grad = fx.softmax_cross_entropy(logits, labels, grad=True, reduction="none")
+    exact = oracle.softmax_cross_entropy(logits, labels, reduction="none")
+    with all_of_them() as check:
+        check(LOSS_ULPS, "sums of floats loss", isa, loss, exact.loss, inputs=logits)
+        check(GRAD_ULPS, "sums of floats grad", isa, grad, exact.grad, exact.scale, inputs=logits)
+
+
 @cases
 def test_logsumexp(classes: int, dtype: Any, isa: str) -> None:
     logits, _ = hard_rows(classes, dtype)
