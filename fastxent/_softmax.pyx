@@ -864,7 +864,7 @@ cdef inline void scale_scores(const Call *c, Scratch *s, Py_ssize_t count, real 
 
 
 cdef inline void read_labels(const Call *c, Scratch *s, const Block *b, real *like) noexcept nogil:
-    """Labels and the scores there, which exponentials may overwrite."""
+    """Labels and the scores there."""
     cdef Py_ssize_t i
     if c.labels.storage == INT64 and c.labels.stride == sizeof(Py_ssize_t):
         memcpy(s.label, c.labels.data + b.first * c.labels.stride, b.count * sizeof(Py_ssize_t))
@@ -1080,16 +1080,19 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
             b.e = out
             b.e_stride = out_stride
 
-    if c.kind == LABELS:
-        read_labels(c, s, &b, like)
-    elif c.kind == DENSE:
+    if c.kind == DENSE:
         find_dense(c, s, &b, like)
+    elif c.kind == LABELS and c.in_place:
+        # Exponentials overwrite the scores. Elsewhere these are waited for once, when the exponentials are made.
+        read_labels(c, s, &b, like)
     if c.within > 1:
         expsum_row(k, <real *>b.x, <real *>b.low, n, <real *>(b.e if not s.anew else NULL), &s.stats, s.parts,
                    c.within)
     else:
         rows_expsum(k, <real *>b.x, <real *>b.low, b.x_stride, b.count, n, <real *>(b.e if not s.anew else NULL),
                     b.e_stride, &s.stats)
+    if c.kind == LABELS and not c.in_place:
+        read_labels(c, s, &b, like)
     k.f64.rows_log_total(b.count, &s.stats, s.log_total, s.log_rest)
     read_targets(c, s, &b, like)
     if not c.plain and (b.e != NULL or not c.linear):
@@ -1504,7 +1507,7 @@ cdef int start(Call *c, Rows scores, Py_ssize_t n, Py_ssize_t classes, bint sing
     c.summed = summed_rows(classes, (4 if single else 8) * (3 if transformed else 1))
     c.chunk = chunk_rows(c.summed,
                          is_direct(&c.scores, <float *>NULL) if single else is_direct(&c.scores, <double *>NULL),
-                         classes * (4 if single else 8))
+                         classes * (4 if single else 8), n)
     c.transform.scale = 1.0
     c.transformed = transformed
     return 0
