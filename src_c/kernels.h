@@ -56,7 +56,7 @@ typedef struct {
     const fx_transform *by;  /* of floats that are yet to be multiplied by its scale, or NULL */
     const uint8_t *left_out; /* of floats: not 0 where scores are yet to become -inf, or NULL; not together with `by` */
     ptrdiff_t left_out_stride;
-    int near; /* rows shorter than 8 KB ask ahead for scores alone, and no further than the next row from 2 KB on */
+    int near;            /* memory is asked for less far ahead: see look_ahead */
     ptrdiff_t long_from; /* see fx_is_long; 0 for no such rows */
 } fx_rows;
 

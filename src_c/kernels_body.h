@@ -885,9 +885,23 @@ static inline void KERNEL(finish_relative)(ptrdiff_t rows, const fx_rows *out) {
     }
 }
 
-static inline ptrdiff_t KERNEL(ahead)(ptrdiff_t stride, int near) {
-    ptrdiff_t bytes = stride * (ptrdiff_t)sizeof(REAL);
-    return bytes > (near ? ROWS_AHEAD / 4 : ROWS_AHEAD) ? bytes : ROWS_AHEAD;
+/* What memory is asked for while a row of n scores is gone through. */
+static inline void KERNEL(look_ahead)(OP(row) *at, ptrdiff_t stride, ptrdiff_t e_stride, int near) {
+    ptrdiff_t size = at->n * (ptrdiff_t)sizeof(REAL), next = stride * (ptrdiff_t)sizeof(REAL);
+    ptrdiff_t e_next = e_stride * (ptrdiff_t)sizeof(REAL);
+    int wide = sizeof(REAL) == sizeof(double);
+    at->ahead = next > ROWS_AHEAD ? next : ROWS_AHEAD;
+    at->e_ahead = e_next > ROWS_AHEAD ? e_next : ROWS_AHEAD;
+    at->distant = size >= DISTANT;
+    if (!near) return;
+    if (size < DISTANT) {
+        at->distant = !wide && size >= DISTANT / 4;
+        at->ahead = at->distant && next > ROWS_AHEAD / 2 ? ROWS_AHEAD / 2 : next;
+        at->e_ahead = 0;
+    } else if (!wide) {
+        at->ahead = 2 * ROWS_AHEAD;
+        at->e_ahead = ROWS_AHEAD;
+    }
 }
 
 static FX_INLINE void KERNEL(expsum_few)(const REAL *x, const REAL *low, int paired, int brief, ptrdiff_t stride,
@@ -976,18 +990,18 @@ static void KERNEL(rows_expsum)(const REAL *x, const REAL *low, ptrdiff_t stride
                                 ptrdiff_t e_stride, const fx_rows *out) {
     const REAL *second = low ? low : x; /* which is only read where scores are pairs */
     if (n > FX_FEW) {
-        int distant = n * (ptrdiff_t)sizeof(REAL) >= DISTANT;
         for (ptrdiff_t i = 0; i < rows; ++i) {
             OP(row) at = {x + i * stride,
                           second + i * stride,
                           n,
                           e ? e + i * e_stride : NULL,
-                          KERNEL(ahead)(stride, out->near),
-                          out->near && !distant ? 0 : KERNEL(ahead)(e_stride, 0),
-                          distant,
+                          0,
+                          0,
+                          0,
                           low != NULL,
                           out->by,
                           out->left_out ? out->left_out + i * out->left_out_stride : NULL};
+            KERNEL(look_ahead)(&at, stride, e_stride, out->near);
             KERNEL(expsum_row)(&at, out, i);
         }
     } else if (low || out->precise) {
