@@ -108,6 +108,12 @@ static inline void f32_to_doubles(f32v a, double *p, ptrdiff_t k) {
 }
 #endif
 
+/* How many of n elements come before the first whole vector that no line of the cache cuts in two. */
+static inline ptrdiff_t OP(to_alignment)(const REAL *p, ptrdiff_t n) {
+    ptrdiff_t count = (ptrdiff_t)(-(uintptr_t)p % sizeof(V) / sizeof(REAL));
+    return count < n ? count : n;
+}
+
 /* ---- exponentials of a row ------------------------------------------------------------------------- */
 
 /* max - x - low, `low` relative to that of the maximum and counted if `paired`; and what it rounds off (of floats if `paired`). */
@@ -170,27 +176,28 @@ static FX_COLD void KERNEL(limit_row)(const REAL *x, ptrdiff_t n, double max, RE
 
 /* The largest number; where there is a NaN, that or this. x86 takes the second of two if either is a NaN, so what was found
    comes second and is not forgotten. Sums, not this, tell of a NaN. */
+static FX_INLINE V OP(load_left)(const REAL *x, const uint8_t *left_out, ptrdiff_t k) {
+    V score = OP(load_some)(x, k, -INFINITY);
+    return left_out ? OP(leave_out)(score, left_out, k) : score;
+}
+
 static FX_INLINE REAL KERNEL(max_of)(const REAL *x, const uint8_t *left_out, ptrdiff_t left_out_ahead, ptrdiff_t n) {
-    ptrdiff_t i = 0;
-    V a = OP(set)(-INFINITY), b = a, c = a, d = a;
+    if (n < LANES) return OP(max_lane)(OP(max)(OP(load_left)(x, left_out, n), OP(set)(-INFINITY)));
+    /* Both ends may be looked at twice. */
+    ptrdiff_t i = OP(to_alignment)(x, n), end = n - LANES;
+    V c = OP(set)(-INFINITY), d = c, a = OP(max)(OP(load_left)(x, left_out, LANES), c);
+    V b = OP(max)(OP(load_left)(x + end, left_out ? left_out + end : NULL, LANES), c);
     for (; i + 4 * LANES <= n; i += 4 * LANES) {
         V score[4];
         if (left_out) __builtin_prefetch(left_out + i + left_out_ahead, 0);
-        for (int u = 0; u < 4; ++u) {
-            score[u] = OP(load)(x + i + u * LANES);
-            if (left_out) score[u] = OP(leave_out)(score[u], left_out + i + u * LANES, LANES);
-        }
+        for (int u = 0; u < 4; ++u)
+            score[u] = OP(load_left)(x + i + u * LANES, left_out ? left_out + i + u * LANES : NULL, LANES);
         a = OP(max)(score[0], a);
         b = OP(max)(score[1], b);
         c = OP(max)(score[2], c);
         d = OP(max)(score[3], d);
     }
-    for (; i < n; i += LANES) {
-        ptrdiff_t k = n - i < LANES ? n - i : LANES;
-        V score = OP(load_some)(x + i, k, -INFINITY);
-        if (left_out) score = OP(leave_out)(score, left_out + i, k);
-        a = OP(max)(score, a);
-    }
+    for (; i + LANES <= n; i += LANES) a = OP(max)(OP(load_left)(x + i, left_out ? left_out + i : NULL, LANES), a);
     return OP(max_lane)(OP(max)(OP(max)(a, b), OP(max)(c, d)));
 }
 
@@ -1428,11 +1435,20 @@ static inline V OP(scaled)(V e, const OP(scaling) *by, int tiny, int shifted) {
     return OP(keep)(OP(not_lt)(e, OP(set)(0)), OP(fma)(counted, by->factor, by->offset));
 }
 
+/* `out` may be `e`. Both ends are vectors that overlap others, not parts of vectors: a masked store keeps the loads of the
+   next row waiting. */
 static inline void KERNEL(scale_row)(const REAL *e, ptrdiff_t n, const OP(scaling) *by, int tiny, int shifted,
                                      REAL *out) {
-    ptrdiff_t i = 0;
-    for (; i + LANES <= n; i += LANES) OP(store)(out + i, OP(scaled)(OP(load)(e + i), by, tiny, shifted));
-    if (i < n) OP(store_part)(out + i, OP(scaled)(OP(load_part)(e + i, n - i, 0), by, tiny, shifted), n - i);
+    if (n < LANES) {
+        OP(store_part)(out, OP(scaled)(OP(load_part)(e, n, 0), by, tiny, shifted), n);
+        return;
+    }
+    V first = OP(scaled)(OP(load)(e), by, tiny, shifted);
+    V last = OP(scaled)(OP(load)(e + n - LANES), by, tiny, shifted);
+    for (ptrdiff_t i = OP(to_alignment)(out, n); i + LANES <= n; i += LANES)
+        OP(store)(out + i, OP(scaled)(OP(load)(e + i), by, tiny, shifted));
+    OP(store)(out, first);
+    OP(store)(out + n - LANES, last);
 }
 
 static void KERNEL(rows_scale)(const REAL *e, ptrdiff_t e_stride, ptrdiff_t rows, ptrdiff_t n, const double *factor,
