@@ -190,7 +190,10 @@ static void f64k_hard_figures(ptrdiff_t rows, const fx_rows *of, const double *l
         f64v at = f64_exp_nonpositive(f64_sub(zero, margin), &lost);
         f64v not_p = f64_div(f64_add(f64_sub(ties, at), others), f64_add(ties, others));
         f64v by = f64_mul(f64_mul(scale, weight), mass);
-        f64v factor = f64_div(by, f64_load_part(of->stored + i, k, 1.0));
+        /* The sum is a sum of two: exponentials of doubles are themselves off by more than half an ulp. */
+        f64v total = f64_load_part(of->stored + i, k, 1.0), inverse = f64_div(one, total);
+        f64v factor = f64_mul(by, inverse), total_rest = f64_load_part(of->stored_rest + i, k, 0.0);
+        factor = f64_fma(f64_fnma(factor, total_rest, f64_remainder(by, factor, total)), inverse, factor);
         f64_store_part(out->factor + i, f64_keep(counts, factor), k);
         f64_store_part(out->at_label + i, f64_keep(counts, f64_sub(zero, f64_mul(by, not_p))), k);
     }

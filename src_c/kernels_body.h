@@ -31,11 +31,10 @@ static inline f32s f32_sum_add_exact(f32s s, f32v a, f32v rest) {
     (void)rest;
     return f32_sum_add(s, a);
 }
+/* With what the terms round off, or without. */
 static inline f64s f64_sum_add_both(f64s s, f64v a, f64v rest, int brief) {
-    (void)brief;
-    return f64_sum_add_exact(s, a, rest);
+    return brief ? f64_sum_add(s, a) : f64_sum_add_exact(s, a, rest);
 }
-/* For once a float's sum counts what its terms round off. */
 static inline f32s f32_sum_add_both(f32s s, f32v a, f32v rest, int brief) {
     s = f32_sum_add(s, a);
     return brief ? s : f32_sum_add(s, rest);
@@ -243,10 +242,10 @@ static FX_INLINE void OP(put_in)(REAL *e, V score, V value, ptrdiff_t k, fx_mode
 static FX_INLINE SUM OP(count_in)(SUM sum, V score, V value, V rest, REAL *e, ptrdiff_t k, V top, fx_mode mode,
                                   OP(tally) *tally) {
     OP(put_in)(e, score, value, k, mode);
-    if (!mode.apart) return OP(sum_add_both)(sum, value, rest, mode.brief);
+    if (!mode.apart) return OP(sum_add_both)(sum, value, rest, OP(has_no_rest)(mode));
     M other = OP(ne)(value, top);
     tally->others += OP(count)(other);
-    return OP(sum_add_both)(sum, OP(keep)(other, value), OP(keep)(other, rest), mode.brief);
+    return OP(sum_add_both)(sum, OP(keep)(other, value), OP(keep)(other, rest), OP(has_no_rest)(mode));
 }
 
 typedef struct {
@@ -270,7 +269,7 @@ static FX_INLINE SUM OP(expsum_step)(SUM sum, const OP(row) *at, ptrdiff_t i, pt
         score_low = OP(load_some)(at->low + i, k, 0);
     if (mode.marked) {
         V lost, margin = OP(margin_of)(score, score_low, to, mode, tally, &lost);
-        tally->margins = OP(sum_add_both)(tally->margins, margin, lost, !mode.paired);
+        tally->margins = OP(sum_add_both)(tally->margins, margin, lost, OP(joins)(mode));
     }
     V rest, value = OP(exp_relative)(score, score_low, to, mode, &rest);
     return OP(count_in)(sum, score, value, rest, at->e ? at->e + i : NULL, k, top, mode, tally);
@@ -322,8 +321,7 @@ static FX_INLINE SUM OP(count_more)(SUM sum, const BUNDLED(vector) * score, cons
         if (OP(joins)(mode)) {
             tally->margins = OP(sum_add)(tally->margins, OP(sum_of)(margin));
         } else {
-            for (int u = 0; u < BUNDLE; ++u)
-                tally->margins = OP(sum_add_both)(tally->margins, margin[u], lost[u], !mode.paired);
+            for (int u = 0; u < BUNDLE; ++u) tally->margins = OP(sum_add_both)(tally->margins, margin[u], lost[u], 0);
         }
     }
     if (!OP(joins)(mode) || mode.apart || mode.brief) return sum;
@@ -789,6 +787,7 @@ static FX_INLINE void KERNEL(expsum_group)(const REAL *x, const REAL *low, int p
     OP(reference) to = OP(refer_to)(max, max_low);
     BUNDLED(reference) all = OP(refer_all)(&to);
     SUM sum = OP(sum_zero)(), margin = OP(sum_zero)();
+    int single = sizeof(REAL) == sizeof(float);
     V zero = OP(set)(0), one = OP(set)(1), different = zero, present = zero;
     for (ptrdiff_t j = n; j % BUNDLE; ++j) column[j] = lows[j] = zero;
     for (ptrdiff_t j = 0; j < n; j += BUNDLE) {
@@ -804,12 +803,13 @@ static FX_INLINE void KERNEL(expsum_group)(const REAL *x, const REAL *low, int p
             M other = OP(ne)(score.at[u], max);
             if (paired) other = OP(ne)(OP(sub)(max, score.at[u]), OP(sub)(low_of.at[u], max_low));
             different = OP(add)(different, OP(keep)(other, one));
-            sum = OP(sum_add_both)(sum, OP(keep)(other, value.at[u]), OP(keep)(other, rest.at[u]), brief);
+            sum = OP(sum_add_both)(sum, OP(keep)(other, value.at[u]), OP(keep)(other, rest.at[u]), single && brief);
             if (marked) {
                 M unmasked = OP(ne)(score.at[u], OP(set)(-INFINITY));
                 present = OP(add)(present, OP(keep)(unmasked, one));
                 V lost, below = OP(below)(max, score.at[u], OP(sub)(low_of.at[u], max_low), paired, &lost);
-                margin = OP(sum_add_both)(margin, OP(keep)(unmasked, below), OP(keep)(unmasked, lost), !paired);
+                margin =
+                    OP(sum_add_both)(margin, OP(keep)(unmasked, below), OP(keep)(unmasked, lost), single && !paired);
                 value.at[u] = OP(mark_masked)(score.at[u], value.at[u]);
             }
             if (e) OP(store)(e + (j + u) * LANES, value.at[u]);

@@ -141,17 +141,19 @@ static void f64_check_any_beyond(const fx_f64_kernels *ours, const fx_f64_kernel
 
 /* What rows_expsum may say of `rows` rows. */
 static fx_rows draw_figures(ptrdiff_t rows) {
-    static double max[LONGEST], ties[LONGEST], others[LONGEST], rest[LONGEST], stored[LONGEST];
+    static double max[LONGEST], ties[LONGEST], others[LONGEST], rest[LONGEST], stored[LONGEST], stored_rest[LONGEST];
     for (ptrdiff_t i = 0; i < rows; ++i) {
         max[i] = (uniform() - 0.5) * 100.0;
         ties[i] = pick(8) ? 1.0 : (double)(1 + pick(5));
         others[i] = exp((uniform() - 0.8) * 50.0);
         rest[i] = others[i] * (uniform() - 0.5) * 0x1p-53;
         stored[i] = (ties[i] + others[i]) * exp((uniform() - 0.5) * 80.0);
+        stored_rest[i] = stored[i] * (uniform() - 0.5) * 0x1p-53;
         if (pick(16) == 0) others[i] = rest[i] = 0.0;
         if (pick(32) == 0) others[i] = NAN;
     }
-    return (fx_rows){.max = max, .ties = ties, .others = others, .rest = rest, .stored = stored};
+    return (fx_rows){
+        .max = max, .ties = ties, .others = others, .rest = rest, .stored = stored, .stored_rest = stored_rest};
 }
 
 static void f64_check_rows_log_total(const fx_f64_kernels *ours, const fx_f64_kernels *scalar) {
