@@ -29,6 +29,8 @@ cdef extern from "kernels.h" nogil:
         Py_ssize_t left_out_stride
         int near
         Py_ssize_t long_from
+        const void *next
+        Py_ssize_t next_stride
 
     Py_ssize_t fx_part_size(Py_ssize_t start, Py_ssize_t n)
     double fx_larger(double max, double more)

@@ -1068,6 +1068,10 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
     b.given_stride = b.x_stride
     if c.transformed and not c.folded:
         transform_chunk(c, s, &b, like)
+        if b.given != s.x:
+            # Where the scores of the next chunk stand.
+            s.stats.next = <real *>b.given + b.count * b.given_stride
+            s.stats.next_stride = b.given_stride * <Py_ssize_t>sizeof(real)
     elif c.has_left_out:
         s.stats.left_out = find_left_out(c, s, &b, &s.stats.left_out_stride)
     if c.has_grad or c.has_hess:

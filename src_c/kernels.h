@@ -58,6 +58,8 @@ typedef struct {
     ptrdiff_t left_out_stride;
     int near;            /* memory is asked for less far ahead: see look_ahead */
     ptrdiff_t long_from; /* see fx_is_long; 0 for no such rows */
+    const void *next; /* memory to ask for instead of the next rows, or NULL; for each row so many bytes further on */
+    ptrdiff_t next_stride;
 } fx_rows;
 
 /* A row of FX_PART scores or more is summed up in parts, of FX_PART scores and the last one of what remains, so that several

@@ -404,8 +404,10 @@ static FX_INLINE void KERNEL(part_to)(const OP(row) *at, const OP(reference) *to
             if (together) sum = OP(run_out)(sum, &run, &from);
         }
     }
-    for (; i + LANES <= n; i += LANES)
+    for (; i + LANES <= n; i += LANES) {
+        if (mode.paired) KERNEL(fetch)((const char *)(x + i) + at->ahead, 0, at->distant, 1);
         sum = OP(expsum_step)(sum, at, i, LANES, to, scale, scale_low, top, mode, &tally);
+    }
     if (i < n) sum = OP(expsum_step)(sum, at, i, n - i, to, scale, scale_low, top, mode, &tally);
     ptrdiff_t vectors = (n + LANES - 1) / LANES;
     out->ties = mode.apart ? (double)(vectors * LANES - tally.others) : 0.0;
@@ -1009,6 +1011,10 @@ static void KERNEL(rows_expsum)(const REAL *x, const REAL *low, ptrdiff_t stride
                           out->by,
                           out->left_out ? out->left_out + i * out->left_out_stride : NULL};
             KERNEL(look_ahead)(&at, stride, e_stride, out->near);
+            if (out->next) {
+                at.ahead = (ptrdiff_t)((uintptr_t)out->next + (uintptr_t)(i * out->next_stride) - (uintptr_t)at.x);
+                at.distant = 1;
+            }
             KERNEL(expsum_row)(&at, out, i);
         }
     } else if (low || out->precise) {
@@ -1194,18 +1200,30 @@ typedef struct {
     int capped, biased, scaled, paired, masked;
 } OP(changes);
 
-/* Everything of a row's transformation, and its largest score so far. */
+/* Everything of a row's transformation. */
 typedef struct {
     const REAL *x, *bias, *bias_low;
     const uint8_t *left_out;
     REAL *high, *low, *slope, *bend;
-    V scale, scale_low, top, top_low;
+    V scale, scale_low;
     f64_capping cap;
 } OP(transformation);
 
+/* The largest scores so far. */
+typedef struct {
+    V high, low;
+} OP(top);
+
+static FX_INLINE OP(top) OP(larger_of)(OP(top) a, V high, V low) {
+    V equal = OP(select)(OP(lt)(high, a.high), a.low, OP(max)(a.low, low));
+    /* A NaN is not forgotten: see max_of. */
+    OP(top) of = {OP(max)(high, a.high), OP(select)(OP(lt)(a.high, high), low, equal)};
+    return of;
+}
+
 /* k scores, and what capping made of them. */
-static inline void OP(transform_some)(OP(transformation) *to, OP(changes) changes, ptrdiff_t i, ptrdiff_t k, V score,
-                                      const OP(capped) *at) {
+static FX_INLINE OP(top) OP(transform_some)(const OP(transformation) *to, OP(changes) changes, ptrdiff_t i, ptrdiff_t k,
+                                            V score, const OP(capped) *at, OP(top) top) {
     V masked = OP(set)(-INFINITY), rest = OP(set)(0);
     if (changes.capped) {
         V slope = at->slope, bend = at->bend;
@@ -1236,44 +1254,57 @@ static inline void OP(transform_some)(OP(transformation) *to, OP(changes) change
     if (changes.paired) {
         /* Infinite scores have a NaN here. */
         rest = OP(keep)(OP(ge)(rest, rest), rest);
-        V equal = OP(select)(OP(lt)(score, to->top), to->top_low, OP(max)(to->top_low, rest));
-        to->top_low = OP(select)(OP(lt)(to->top, score), rest, equal);
         OP(store_some)(to->low + i, rest, k);
     }
-    V top = OP(max)(score, to->top);
-    to->top = top;
     OP(store_some)(to->high + i, score, k);
+    if (changes.paired) return OP(larger_of)(top, score, rest);
+    top.high = OP(max)(score, top.high);
+    return top;
 }
 
-static inline void OP(transform_step)(OP(transformation) *to, OP(changes) changes, ptrdiff_t i, ptrdiff_t k) {
+static FX_INLINE OP(top)
+    OP(transform_step)(const OP(transformation) *to, OP(changes) changes, ptrdiff_t i, ptrdiff_t k, OP(top) top) {
     V score = OP(load_some)(to->x + i, k, -INFINITY);
     OP(capped) at;
     if (changes.capped) at = OP(cap)(score, &to->cap, to->bend != NULL);
-    OP(transform_some)(to, changes, i, k, score, &at);
+    return OP(transform_some)(to, changes, i, k, score, &at, top);
 }
 
-static inline void KERNEL(transform_row)(OP(transformation) *to, OP(changes) changes, ptrdiff_t ahead, ptrdiff_t n,
-                                         double *max, double *max_low) {
+static FX_INLINE void KERNEL(transform_row)(const OP(transformation) *to, OP(changes) changes, ptrdiff_t ahead,
+                                            ptrdiff_t n, double *max, double *max_low) {
     ptrdiff_t i = 0;
-    for (; sizeof(REAL) == sizeof(float) && changes.capped && i + 2 * LANES <= n; i += 2 * LANES) {
-        V a = OP(load)(to->x + i), b = OP(load)(to->x + i + LANES);
-        OP(capped) at[2];
+    /* Two in turn, since each waits for the one before. */
+    OP(top) a = {OP(set)(-INFINITY), OP(set)(0)}, b = a;
+    for (; i + 2 * LANES <= n; i += 2 * LANES) {
         KERNEL(fetch)((const char *)(to->x + i) + ahead, 0, 0, 2);
         if (changes.masked) __builtin_prefetch(to->left_out + i + n, 0);
-        OP(cap_two)(a, b, &to->cap, to->bend != NULL, at);
-        OP(transform_some)(to, changes, i, LANES, a, at);
-        OP(transform_some)(to, changes, i + LANES, LANES, b, at + 1);
+        if (sizeof(REAL) == sizeof(float) && changes.capped) {
+            V first = OP(load)(to->x + i), second = OP(load)(to->x + i + LANES);
+            OP(capped) at[2];
+            OP(cap_two)(first, second, &to->cap, to->bend != NULL, at);
+            a = OP(transform_some)(to, changes, i, LANES, first, at, a);
+            b = OP(transform_some)(to, changes, i + LANES, LANES, second, at + 1, b);
+        } else {
+            a = OP(transform_step)(to, changes, i, LANES, a);
+            b = OP(transform_step)(to, changes, i + LANES, LANES, b);
+        }
     }
-    for (; i + LANES <= n; i += LANES) {
-        __builtin_prefetch((const char *)(to->x + i) + ahead, 0);
-        if (changes.masked) __builtin_prefetch(to->left_out + i + n, 0);
-        OP(transform_step)(to, changes, i, LANES);
+    if (i + LANES <= n) {
+        a = OP(transform_step)(to, changes, i, LANES, a);
+        i += LANES;
     }
-    if (i < n) OP(transform_step)(to, changes, i, n - i);
-    REAL largest = OP(max_lane)(to->top);
+    if (i < n) b = OP(transform_step)(to, changes, i, n - i, b);
+    a = OP(larger_of)(a, b.high, b.low);
+    REAL largest = OP(max_lane)(a.high);
     *max = (double)largest;
-    *max_low = (double)OP(max_lane)(OP(select)(OP(ne)(to->top, OP(set)(largest)), OP(set)(-INFINITY), to->top_low));
+    *max_low = (double)OP(max_lane)(OP(select)(OP(ne)(a.high, OP(set)(largest)), OP(set)(-INFINITY), a.low));
     if (!(*max_low > -INFINITY)) *max_low = 0.0;
+}
+
+/* The same for all that is asked for less often. */
+static FX_NOINLINE void KERNEL(transform_any)(const OP(transformation) *to, OP(changes) changes, ptrdiff_t ahead,
+                                              ptrdiff_t n, double *max, double *max_low) {
+    KERNEL(transform_row)(to, changes, ahead, n, max, max_low);
 }
 
 static void KERNEL(rows_transform)(const REAL *x, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t n, const fx_transform *by,
@@ -1297,21 +1328,14 @@ static void KERNEL(rows_transform)(const REAL *x, ptrdiff_t stride, ptrdiff_t ro
             .bend = bend ? bend + i * n : NULL,
             .scale = OP(set)((REAL)by->scale),
             .scale_low = OP(set)(OP(scale_low)(by)),
-            .top = OP(set)(-INFINITY),
-            .top_low = OP(set)(0),
             .cap = {cap, f64_set(inverse), f64_div(f64_remainder(two, f64_set(inverse), cap), cap)},
         };
-        if (!low)
-            KERNEL(transform_row)(&to, (OP(changes)){0, 0, 0, 0, 1}, ahead, n, at, at_low);
-        else if (by->cap > 0.0 || left_out)
-            KERNEL(transform_row)(&to, (OP(changes)){by->cap > 0.0, bias != NULL, 1, 1, left_out != NULL}, ahead, n, at,
-                                  at_low);
-        else if (bias && by->scale != 1.0)
-            KERNEL(transform_row)(&to, (OP(changes)){0, 1, 1, 1, 0}, ahead, n, at, at_low);
-        else if (bias)
+        int capped = by->cap > 0.0, masked = left_out != NULL;
+        OP(changes) changes = {capped, bias != NULL, by->scale != 1.0, low != NULL, masked};
+        if (bias && !capped && !masked && by->scale == 1.0 && !COMPACT)
             KERNEL(transform_row)(&to, (OP(changes)){0, 1, 0, 1, 0}, ahead, n, at, at_low);
         else
-            KERNEL(transform_row)(&to, (OP(changes)){0, 0, 1, 1, 0}, ahead, n, at, at_low);
+            KERNEL(transform_any)(&to, changes, ahead, n, at, at_low);
     }
 }
 
