@@ -233,6 +233,29 @@ def test_long_rows_whatever_is_asked_for(loss: Loss, dtype: Any, isa: str) -> No
                 assert same_bits(value, got[0]) and same_bits(grad, got[1]), (form, options)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n, classes", [(4_200, 71), (2_101, 401)])
+@class_losses
+def test_many_rows_have_the_bits_of_few(loss: Loss, n: int, classes: int, dtype: Any) -> None:
+    """More rows are taken together in large calls: apart, in columns, and in place of the scores."""
+    rng = np.random.default_rng(0)
+    logits = make_inputs(loss, rng, n, classes, dtype)
+    for form in loss.forms:
+        targets = make_targets(rng, form, loss, n, classes, dtype)
+        # Sums of losses and scales of gradients depend on how many rows there are.
+        for options in ({"reduction": "sum"}, *({"reduction": "none", **each} for each in loss.options)):
+            value, grad = loss.function(logits, targets, grad=True, **options)
+            parts = [slice(start, start + 100) for start in range(0, n, 100)]
+            few = [loss.function(logits[part], targets[part], grad=True, **options) for part in parts]
+            assert same_bits(grad, np.concatenate([each for _, each in few])), (form, options)
+            if options["reduction"] == "none":
+                assert same_bits(value, np.concatenate([each for each, _ in few])), (form, options)
+            buffer = logits.copy()
+            for scores, room in ((np.asfortranarray(logits), True), (buffer, buffer)):
+                got = loss.function(scores, targets, grad=room, **options)
+                assert same_bits(value, got[0]) and same_bits(grad, got[1]), (form, options)
+
+
 @pytest.mark.parametrize("isa", [isa for isa in fx.info()["isas"] if isa != "scalar"], indirect=True)
 @pytest.mark.parametrize("n, classes", [(40_003, 1_001), (5_000, 8_003), (309, 130_001)])
 def test_gradients_larger_than_the_caches(n: int, classes: int, isa: str) -> None:
