@@ -55,6 +55,7 @@ cdef extern from "kernels.h" nogil:
         const double *score
         const double *margin
         double scale
+        double scale_rest
         double *loss
         double *factor
         double *at_label

@@ -13,14 +13,17 @@ cdef inline Py_ssize_t summed_rows(Py_ssize_t classes, Py_ssize_t itemsize) noex
     return rows
 
 
-cdef inline Py_ssize_t chunk_rows(Py_ssize_t summed, bint direct, Py_ssize_t row_size, Py_ssize_t n) noexcept nogil:
+cdef inline Py_ssize_t chunk_rows(Py_ssize_t summed, bint direct, Py_ssize_t row_size, Py_ssize_t n,
+                                  Py_ssize_t inner) noexcept nogil:
     """Rows of `row_size` bytes, of n, taken together. As many as a vector has doubles, for their figures, if they stay
     in the second-level cache; more where there are plenty, since memory that was asked for has more time to come, and
-    where they are gathered from columns, so that cache lines and pages are used well."""
+    where they are gathered from columns, so that cache lines and pages are used well. `inner` rows are evenly spaced:
+    a chunk that crosses their end is copied, as few should be."""
     cdef Py_ssize_t rows = summed if direct else max(16, summed), most = 8 if direct else 64
     while rows < most and 2 * rows * row_size <= (65536 if direct else 262144):
         rows *= 2
-    while rows < 64 and 2 * rows * row_size <= 131072 and 128 * rows <= n:
+    while (rows < 64 and 2 * rows * row_size <= 131072 and 128 * rows <= n
+           and (inner % (2 * rows) == 0 or inner >= 128 * rows)):
         rows *= 2
     return rows
 

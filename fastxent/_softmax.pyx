@@ -1,7 +1,8 @@
 """Row loops of the softmax family.
 
-Rows are taken in chunks whose size depends on the number of classes and the element type alone, so that neither
-the number of threads nor their order shows in a result. A chunk is taken through these steps:
+Rows are taken in chunks; losses are added up by rows whose number depends on the number of classes and the element
+type alone, so that neither chunks nor the number of threads nor their order shows in a result.
+A chunk is taken through these steps:
 
 1.  its rows, directly or as a copy in the computing type; with a soft cap, bias, temperature or mask the scores that
     come of them, as sums of two numbers, so that no digit is lost on the way (`rows_transform`);
@@ -92,6 +93,7 @@ cdef struct Call:
     long long ignored
     const double *weights
     double scale
+    double scale_rest          # what that rounds off
     bint has_grad
     bint has_hess
     bint in_place
@@ -215,6 +217,7 @@ cdef Py_ssize_t lay_out(const Call *c, Scratch *s, char *memory, Py_ssize_t item
     s.hard.score = s.margin if c.kind == LABELS and c.plain and not c.has_left_out else NULL
     s.hard.margin = s.margin
     s.hard.scale = c.scale
+    s.hard.scale_rest = c.scale_rest
     s.hard.loss = s.loss
     s.hard.at_label = s.at_label
     s.stats.max_given = c.transformed and not c.folded
@@ -655,7 +658,7 @@ cdef void figure(Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row, double weigh
                  wide *like) noexcept nogil:
     """Any loss, target and option; for doubles in long double, since there are too many terms for two ulps."""
     cdef wide inverse_temperature = <wide>c.transform.scale + c.transform.scale_rest
-    cdef wide scale = <wide>weight * c.scale * inverse_temperature
+    cdef wide scale = <wide>weight * (<wide>c.scale + c.scale_rest) * inverse_temperature
     cdef wide curve_scale = scale * inverse_temperature
     cdef wide log_total = <wide>log_of_total(c, s, i)
     cdef wide smoothing = c.smoothing, kept = 1 - smoothing, mixed = 0, margins = 0
@@ -820,7 +823,7 @@ cdef inline void read_targets(Call *c, Scratch *s, const Block *b, real *like) n
         return
     for i in range(b.count):
         if c.kind == LABELS:
-            # Read before the exponentials overwrote it.
+            # Read already.
             if s.label[i] >= 0:
                 set_hard(c, s, i, s.label[i], 1.0, s.margin[i], s.margin_rest[i])
         elif c.kind == DENSE:
@@ -1511,7 +1514,7 @@ cdef int start(Call *c, Rows scores, Py_ssize_t n, Py_ssize_t classes, bint sing
     c.summed = summed_rows(classes, (4 if single else 8) * (3 if transformed else 1))
     c.chunk = chunk_rows(c.summed,
                          is_direct(&c.scores, <float *>NULL) if single else is_direct(&c.scores, <double *>NULL),
-                         classes * (4 if single else 8), n)
+                         classes * (4 if single else 8), n, scores.inner)
     c.transform.scale = 1.0
     c.transformed = transformed
     return 0
@@ -1536,6 +1539,7 @@ cdef object finish(Call *c, str reduction, n_threads, divisor=None):
     if reduction == "mean":
         total = total_weight(c) if divisor is None else divisor
         c.scale = 1.0 / total if total > 0.0 else 0.0
+        c.scale_rest = rounded_off(<extended>1.0 / total, c.scale) if total > 0.0 else 0.0
     elif reduction == "none":
         losses = np.empty(c.n, np.float64 if c.double_scores else np.float32)
         c.losses = cnp.PyArray_DATA(losses)
@@ -1724,12 +1728,14 @@ def quick_at(size_t scores, size_t labels, size_t grad, size_t loss, bint single
             if not 1e-30 < total < 1e30:
                 return False
             c.scale = 1.0 / total
+            c.scale_rest = rounded_off(<extended>1.0 / total, c.scale)
         if reduction == "none":
             c.losses = <void *>loss
         if grad:
             c.has_grad = True
             c.grad = rows
             c.grad.data = <char *>grad
+            c.in_place = grad == scores
         total = run_on(&c, n_threads) * c.scale
     finally:
         free(weights)

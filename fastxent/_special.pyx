@@ -194,7 +194,7 @@ def special(str wanted, scores, out, n_threads):
     c.n = scores.size // c.classes
     c.chunk = chunk_rows(summed_rows(c.classes, 4 if single else 8),
                          is_direct(&c.scores, <float *>NULL) if single else is_direct(&c.scores, <double *>NULL),
-                         c.classes * (4 if single else 8), c.n)
+                         c.classes * (4 if single else 8), c.n, c.scores.inner)
     result = None
     if c.wanted == LOGSUMEXP:
         result = np.empty(c.n, np.float32 if single else np.float64)

@@ -68,22 +68,16 @@ static FX_INLINE V OP(product)(V x, V scale, V scale_low, V *rest) {
     return product;
 }
 
-/* Whether exponentials go a short way, and what they round off is not known: with a fused multiply-add, where results are to
-   be no more exact than usual, of floats and of doubles that are single numbers. */
-static FX_INLINE int OP(is_short)(int brief, int paired) {
-    return FUSED && brief && (sizeof(REAL) == sizeof(float) || !paired);
-}
-
-/* 2^-n e^(t + low) for n = power_of_two(t), low small and counted if `paired`. The short way misses it by 0.87 ulp at most;
-   without a fused multiply-add it would be 1.14. Otherwise what is lost in rounding 1 + r is added to the tail (0.69 ulp), and
-   what the last addition loses is given to `rest`. */
+/* 2^-n e^(t + low) for n = power_of_two(t), low small and counted if `paired`. Floats with a fused multiply-add may take a
+   short way (0.87 ulp; without one it would be 1.14) if `brief`. Otherwise what is lost in rounding 1 + r is added to the
+   tail (0.69 ulp), and what the last addition loses is given to `rest`. */
 static FX_INLINE V OP(exp_mantissa_pair)(V t, V low, int paired, V n, int brief, V *rest) {
     V one = OP(set)(1), ln2_low = OP(set)(C(F64_LN2_LOW, F32_LN2_LOW));
     V high = OP(fnma)(n, OP(set)(C(F64_LN2_HIGH, F32_LN2_HIGH)), t);
     V r = paired ? OP(add)(high, OP(fnma)(n, ln2_low, low)) : OP(fnma)(n, ln2_low, high);
     V tail = OP(exp_tail)(r);
     *rest = OP(set)(0);
-    if (OP(is_short)(brief, paired)) return OP(fma)(OP(fma)(tail, r, one), r, one);
+    if (sizeof(REAL) == sizeof(float) && FUSED && brief) return OP(fma)(OP(fma)(tail, r, one), r, one);
     V head = OP(add)(one, high);
     V lost = OP(fnma)(n, ln2_low, OP(add)(OP(sub)(one, head), high));
     if (paired) lost = OP(add)(lost, low);
@@ -203,12 +197,7 @@ static FX_INLINE OP(reference) OP(refer_plainly)(V max, V max_low) {
     return to;
 }
 
-/* Whether what exponentials round off is left out of sums. */
-static FX_INLINE int OP(has_no_rest)(fx_mode mode) {
-    return sizeof(REAL) == sizeof(float) ? mode.brief : OP(is_short)(mode.brief, mode.paired);
-}
-
-/* The exponential, 0 below the floor, and in `rest` what it rounds off if that is counted. */
+/* The exponential, 0 below the floor, and in `rest` what it rounds off unless it is brief. */
 static FX_INLINE V OP(exp_relative)(V x, V low, const OP(reference) *to, fx_mode mode, V *rest) {
     V t = mode.plain ? x : OP(sub)(x, to->origin);
     if (mode.paired && !mode.plain) {
@@ -227,7 +216,7 @@ static FX_INLINE V OP(exp_relative)(V x, V low, const OP(reference) *to, fx_mode
         mantissa = OP(exp_mantissa_long)(t, mode.paired ? low : OP(set)(0), n, rest, &less, &less_rest);
     V value = OP(scale2)(mantissa, power);
     M counts = OP(not_lt)(x, to->floor);
-    if (!OP(has_no_rest)(mode)) *rest = OP(keep)(counts, OP(scale2)(*rest, power));
+    if (sizeof(REAL) == sizeof(double) || !mode.brief) *rest = OP(keep)(counts, OP(scale2)(*rest, power));
     return OP(keep)(counts, value);
 }
 

@@ -33,7 +33,7 @@
 #define COMPACT 0
 #endif
 
-/* Whether floats are added up without widening each, which takes more than sixteen registers. */
+/* Whether floats are added up without widening each: with AVX2 they overflow its sixteen registers. */
 #ifdef FX_SIXTEEN_REGISTERS
 #define RUNNING 0
 #else
@@ -189,13 +189,17 @@ static void f64k_hard_figures(ptrdiff_t rows, const fx_rows *of, const double *l
         f64v ties = f64_load_part(of->ties + i, k, 1.0), others = f64_load_part(of->others + i, k, 0.0);
         f64v at = f64_exp_nonpositive(f64_sub(zero, margin), &lost);
         f64v not_p = f64_div(f64_add(f64_sub(ties, at), others), f64_add(ties, others));
-        f64v by = f64_mul(f64_mul(scale, weight), mass);
-        /* The sum is a sum of two: exponentials of doubles are themselves off by more than half an ulp. */
-        f64v total = f64_load_part(of->stored + i, k, 1.0), inverse = f64_div(one, total);
-        f64v factor = f64_mul(by, inverse), total_rest = f64_load_part(of->stored_rest + i, k, 0.0);
-        factor = f64_fma(f64_fnma(factor, total_rest, f64_remainder(by, factor, total)), inverse, factor);
+        /* With what it rounds off, as the total has it. */
+        f64v by_rest = f64_set(out->scale_rest), by = scale;
+        if (out->weight) by = f64_multiple(weight, by, &by_rest);
+        if (out->mass) by = f64_multiple(mass, by, &by_rest);
+        f64v total = f64_load_part(of->stored + i, k, 1.0), total_rest = f64_load_part(of->stored_rest + i, k, 0.0);
+        f64v inverse = f64_div(one, total), factor = f64_mul(by, inverse);
+        lost = f64_add(f64_fnma(factor, total_rest, f64_remainder(by, factor, total)), by_rest);
+        factor = f64_fma(f64_finite_rest(lost), inverse, factor);
         f64_store_part(out->factor + i, f64_keep(counts, factor), k);
-        f64_store_part(out->at_label + i, f64_keep(counts, f64_sub(zero, f64_mul(by, not_p))), k);
+        f64_store_part(out->at_label + i, f64_keep(counts, f64_sub(zero, f64_fma(by_rest, not_p, f64_mul(by, not_p)))),
+                       k);
     }
 }
 

@@ -104,6 +104,7 @@ typedef struct {
     const double *score;  /* of the class, or NULL */
     const double *margin; /* max - score, if there is no score */
     double scale;         /* multiplies the gradient */
+    double scale_rest;    /* what that rounds off */
     double *loss;
     double *factor;   /* the gradient is factor * exponential, but for the target; NULL: not wanted */
     double *at_label; /* where it is this */

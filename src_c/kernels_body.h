@@ -31,10 +31,11 @@ static inline f32s f32_sum_add_exact(f32s s, f32v a, f32v rest) {
     (void)rest;
     return f32_sum_add(s, a);
 }
-/* With what the terms round off, or without. */
 static inline f64s f64_sum_add_both(f64s s, f64v a, f64v rest, int brief) {
-    return brief ? f64_sum_add(s, a) : f64_sum_add_exact(s, a, rest);
+    (void)brief;
+    return f64_sum_add_exact(s, a, rest);
 }
+/* For once a float's sum counts what its terms round off. */
 static inline f32s f32_sum_add_both(f32s s, f32v a, f32v rest, int brief) {
     s = f32_sum_add(s, a);
     return brief ? s : f32_sum_add(s, rest);
@@ -173,13 +174,13 @@ static FX_COLD void KERNEL(limit_row)(const REAL *x, ptrdiff_t n, double max, RE
     }
 }
 
-/* The largest number; where there is a NaN, that or this. x86 takes the second of two if either is a NaN, so what was found
-   comes second and is not forgotten. Sums, not this, tell of a NaN. */
 static FX_INLINE V OP(load_left)(const REAL *x, const uint8_t *left_out, ptrdiff_t k) {
     V score = OP(load_some)(x, k, -INFINITY);
     return left_out ? OP(leave_out)(score, left_out, k) : score;
 }
 
+/* The largest number; where there is a NaN, that or this. x86 takes the second of two if either is a NaN, so what was found
+   comes second and is not forgotten. Sums, not this, tell of a NaN. */
 static FX_INLINE REAL KERNEL(max_of)(const REAL *x, const uint8_t *left_out, ptrdiff_t left_out_ahead, ptrdiff_t n) {
     if (n < LANES) return OP(max_lane)(OP(max)(OP(load_left)(x, left_out, n), OP(set)(-INFINITY)));
     /* Both ends may be looked at twice. */
@@ -215,8 +216,8 @@ typedef struct {
     SUM margins;
 } OP(tally);
 
-/* Floats whose neighbours may be added before they are widened to doubles, since nothing cancels. Their margins are taken
-   as eighths, so that the sum of four is finite. */
+/* Floats that are single numbers: what their exponentials round off may be added up before it is widened to doubles. Their
+   margins are taken as halves, which are finite. */
 static FX_INLINE int OP(joins)(fx_mode mode) { return sizeof(REAL) == sizeof(float) && !mode.paired; }
 
 /* The margin of scores above -inf, which are counted; and what it rounds off. */
@@ -225,9 +226,9 @@ static FX_INLINE V OP(margin_of)(V score, V score_low, const OP(reference) *to, 
     M present = OP(ne)(score, OP(set)(-INFINITY));
     tally->present += OP(count)(present);
     if (OP(joins)(mode)) {
-        V eighth = OP(set)(0.125);
+        V half = OP(set)(0.5);
         *rest = OP(set)(0);
-        return OP(keep)(present, OP(fnma)(score, eighth, OP(mul)(to->max, eighth)));
+        return OP(keep)(present, OP(fnma)(score, half, OP(mul)(to->max, half)));
     }
     V margin = OP(below)(to->max, score, OP(sub)(score_low, to->max_low), mode.paired, rest);
     *rest = OP(keep)(present, *rest);
@@ -242,10 +243,10 @@ static FX_INLINE void OP(put_in)(REAL *e, V score, V value, ptrdiff_t k, fx_mode
 static FX_INLINE SUM OP(count_in)(SUM sum, V score, V value, V rest, REAL *e, ptrdiff_t k, V top, fx_mode mode,
                                   OP(tally) *tally) {
     OP(put_in)(e, score, value, k, mode);
-    if (!mode.apart) return OP(sum_add_both)(sum, value, rest, OP(has_no_rest)(mode));
+    if (!mode.apart) return OP(sum_add_both)(sum, value, rest, mode.brief);
     M other = OP(ne)(value, top);
     tally->others += OP(count)(other);
-    return OP(sum_add_both)(sum, OP(keep)(other, value), OP(keep)(other, rest), OP(has_no_rest)(mode));
+    return OP(sum_add_both)(sum, OP(keep)(other, value), OP(keep)(other, rest), mode.brief);
 }
 
 typedef struct {
@@ -269,7 +270,7 @@ static FX_INLINE SUM OP(expsum_step)(SUM sum, const OP(row) *at, ptrdiff_t i, pt
         score_low = OP(load_some)(at->low + i, k, 0);
     if (mode.marked) {
         V lost, margin = OP(margin_of)(score, score_low, to, mode, tally, &lost);
-        tally->margins = OP(sum_add_both)(tally->margins, margin, lost, OP(joins)(mode));
+        tally->margins = OP(sum_add_both)(tally->margins, margin, lost, !mode.paired);
     }
     V rest, value = OP(exp_relative)(score, score_low, to, mode, &rest);
     return OP(count_in)(sum, score, value, rest, at->e ? at->e + i : NULL, k, top, mode, tally);
@@ -302,34 +303,23 @@ static FX_INLINE void KERNEL(fetch)(const char *p, int written, int distant, int
     }
 }
 
-static FX_INLINE V OP(sum_of)(const V *part) {
-    V sum[BUNDLE];
-    for (int u = 0; u < BUNDLE; ++u) sum[u] = part[u];
-    for (int step = 1; step < BUNDLE; step *= 2)
-        for (int u = 0; u < BUNDLE; u += 2 * step) sum[u] = OP(add)(sum[u], sum[u + step]);
-    return sum[0];
-}
-
-/* What a bundle adds to the sums beside its exponentials; of floats that are joined all at once: margins, and what exponentials
-   round off unless the top one is set apart. */
+/* What a bundle adds to the sums beside its exponentials: margins, and of floats that are joined what exponentials round off
+   unless the top one is set apart. */
 static FX_INLINE SUM OP(count_more)(SUM sum, const BUNDLED(vector) * score, const BUNDLED(vector) * low,
                                     const BUNDLED(vector) * rest, const OP(reference) *to, fx_mode mode,
                                     OP(tally) *tally) {
-    if (mode.marked) {
-        V margin[BUNDLE], lost[BUNDLE];
-        for (int u = 0; u < BUNDLE; ++u) margin[u] = OP(margin_of)(score->at[u], low->at[u], to, mode, tally, lost + u);
-        if (OP(joins)(mode)) {
-            tally->margins = OP(sum_add)(tally->margins, OP(sum_of)(margin));
-        } else {
-            for (int u = 0; u < BUNDLE; ++u) tally->margins = OP(sum_add_both)(tally->margins, margin[u], lost[u], 0);
-        }
+    for (int u = 0; mode.marked && u < BUNDLE; ++u) {
+        V lost, margin = OP(margin_of)(score->at[u], low->at[u], to, mode, tally, &lost);
+        tally->margins = OP(sum_add_both)(tally->margins, margin, lost, !mode.paired);
     }
     if (!OP(joins)(mode) || mode.apart || mode.brief) return sum;
-    return OP(sum_add)(sum, OP(sum_of)(rest->at));
+    V all = rest->at[0];
+    for (int u = 1; u < BUNDLE; ++u) all = OP(add)(all, rest->at[u]);
+    return OP(sum_add)(sum, all);
 }
 
 /* Positive floats are added up without widening each: what an addition to `total` rounds off (Dekker) is added to `lost`, and
-   what that rounds off to `rest`. Both begin larger than all that will be added to them, which is taken off at the end. */
+   what that rounds off to `rest`. Both begin larger than each of what will be added to them, which is taken off at the end. */
 #define TOGETHER 16
 typedef struct {
     V total, lost, rest;
@@ -343,15 +333,13 @@ static FX_INLINE OP(running) OP(run_from)(V top) {
 }
 
 static FX_INLINE void OP(run_on)(OP(running) *of, const BUNDLED(vector) * value) {
-    V lost[BUNDLE];
     for (int u = 0; u < BUNDLE; ++u) {
-        V next = OP(add)(of->total, value->at[u]);
-        lost[u] = OP(sub)(value->at[u], OP(sub)(next, of->total));
-        of->total = next;
+        V total = OP(add)(of->total, value->at[u]), lost = OP(sub)(value->at[u], OP(sub)(total, of->total));
+        V more = OP(add)(of->lost, lost);
+        of->rest = OP(add)(of->rest, OP(sub)(lost, OP(sub)(more, of->lost)));
+        of->total = total;
+        of->lost = more;
     }
-    V all = OP(sum_of)(lost), next = OP(add)(of->lost, all);
-    of->rest = OP(add)(of->rest, OP(sub)(all, OP(sub)(next, of->lost)));
-    of->lost = next;
 }
 
 static FX_INLINE SUM OP(run_out)(SUM sum, const OP(running) *of, const OP(running) *from) {
@@ -413,7 +401,7 @@ static FX_INLINE void KERNEL(part_to)(const OP(row) *at, const OP(reference) *to
     out->ties = mode.apart ? (double)(vectors * LANES - tally.others) : 0.0;
     out->margins = out->margins_rest = 0.0;
     if (mode.marked) out->margins = OP(sum_total)(tally.margins, &out->margins_rest);
-    if (joined) out->margins *= 8.0;
+    if (joined) out->margins *= 2.0;
     out->classes = (double)tally.present;
     out->others = OP(sum_total)(sum, &out->rest);
     out->shift = (double)OP(first_lane)(to->shift);
@@ -789,7 +777,6 @@ static FX_INLINE void KERNEL(expsum_group)(const REAL *x, const REAL *low, int p
     OP(reference) to = OP(refer_to)(max, max_low);
     BUNDLED(reference) all = OP(refer_all)(&to);
     SUM sum = OP(sum_zero)(), margin = OP(sum_zero)();
-    int single = sizeof(REAL) == sizeof(float);
     V zero = OP(set)(0), one = OP(set)(1), different = zero, present = zero;
     for (ptrdiff_t j = n; j % BUNDLE; ++j) column[j] = lows[j] = zero;
     for (ptrdiff_t j = 0; j < n; j += BUNDLE) {
@@ -805,13 +792,12 @@ static FX_INLINE void KERNEL(expsum_group)(const REAL *x, const REAL *low, int p
             M other = OP(ne)(score.at[u], max);
             if (paired) other = OP(ne)(OP(sub)(max, score.at[u]), OP(sub)(low_of.at[u], max_low));
             different = OP(add)(different, OP(keep)(other, one));
-            sum = OP(sum_add_both)(sum, OP(keep)(other, value.at[u]), OP(keep)(other, rest.at[u]), single && brief);
+            sum = OP(sum_add_both)(sum, OP(keep)(other, value.at[u]), OP(keep)(other, rest.at[u]), brief);
             if (marked) {
                 M unmasked = OP(ne)(score.at[u], OP(set)(-INFINITY));
                 present = OP(add)(present, OP(keep)(unmasked, one));
                 V lost, below = OP(below)(max, score.at[u], OP(sub)(low_of.at[u], max_low), paired, &lost);
-                margin =
-                    OP(sum_add_both)(margin, OP(keep)(unmasked, below), OP(keep)(unmasked, lost), single && !paired);
+                margin = OP(sum_add_both)(margin, OP(keep)(unmasked, below), OP(keep)(unmasked, lost), !paired);
                 value.at[u] = OP(mark_masked)(score.at[u], value.at[u]);
             }
             if (e) OP(store)(e + (j + u) * LANES, value.at[u]);

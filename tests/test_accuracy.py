@@ -141,6 +141,38 @@ def test_sums_of_floats(classes: int, isa: str) -> None:
         check(GRAD_ULPS, "sums of floats grad", isa, grad, exact.grad, exact.scale, inputs=logits)
 
 
+@pytest.mark.parametrize("levels", [2, 4])
+def test_sums_of_what_comes_again_and_again(levels: int, isa: str) -> None:
+    """The same few scores vector by vector: then what additions round off does not average out."""
+    rng = np.random.default_rng(levels)
+    rows, classes, lanes = 400, 1025, 16
+    scores = np.tile(np.repeat(rng.normal(0, 2, (rows, levels)), lanes, 1), classes // levels // lanes + 1)[:, :classes]
+    scores[:, -1] = scores.max(1) + rng.uniform(10, 20, rows)
+    logits, labels = scores.astype(np.float32), np.full(rows, classes - 1)
+    with all_of_them() as check:
+        for loss, options in (
+            (LOSSES[0], {}),
+            (LOSSES[0], {"label_smoothing": 0.01}),
+            (next(each for each in LOSSES if each.name == "softmax_focal_loss"), {"gamma": 5.0}),
+        ):
+            exact = loss.oracle(logits, labels, reduction="none", **options)
+            value, grad = loss.function(logits, labels, grad=True, reduction="none", **options)
+            check(LOSS_ULPS, f"{loss.name} {options} of repeated scores, loss", isa, value, exact.loss, inputs=logits)
+            check(GRAD_ULPS, f"{loss.name} {options} of repeated scores, grad", isa, grad, exact.grad, exact.scale)
+
+
+def test_gradients_of_a_weighted_mean(isa: str) -> None:
+    """Weights, their sum and its inverse are rounded too."""
+    rng = np.random.default_rng(0)
+    logits, labels = rng.standard_normal((2_000, 70)), rng.integers(0, 70, 2_000)
+    for weights in (rng.random(2_000), np.where(np.arange(2_000) == 7, 1e305, 0.0)):
+        reduction = "mean" if weights[0] else "sum"
+        options = {"sample_weight": weights, "reduction": reduction}
+        _, grad = fx.softmax_cross_entropy(logits, labels, grad=True, **options)
+        exact = oracle.softmax_cross_entropy(logits, labels, **options)
+        assert_within(GRAD_ULPS, f"gradient of a weighted {reduction}", isa, grad, exact.grad, exact.scale)
+
+
 @cases
 def test_logsumexp(classes: int, dtype: Any, isa: str) -> None:
     logits, _ = hard_rows(classes, dtype)

@@ -191,6 +191,7 @@ static void f64_check_hard_figures(const fx_f64_kernels *ours, const fx_f64_kern
                           scored ? score : NULL,
                           margin,
                           0.125,
+                          0x1p-60,
                           out[k][0],
                           graded ? out[k][1] : NULL,
                           out[k][2]};
