@@ -823,7 +823,7 @@ cdef inline void read_targets(Call *c, Scratch *s, const Block *b, real *like) n
         return
     for i in range(b.count):
         if c.kind == LABELS:
-            # Read already.
+            # The score was picked by read_labels.
             if s.label[i] >= 0:
                 set_hard(c, s, i, s.label[i], 1.0, s.margin[i], s.margin_rest[i])
         elif c.kind == DENSE:
