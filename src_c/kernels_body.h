@@ -600,6 +600,7 @@ static void KERNEL(rows_put)(REAL *out, ptrdiff_t stride, ptrdiff_t rows, const 
    on in the second-level cache: measured. */
 #define ROWS_AHEAD 8192
 #define DISTANT 8192
+#define L1_BYTES 32768
 
 /* Ask for memory further on: once for every line that the columns from j on begin in so many rows. */
 static inline void KERNEL(few_fetch)(const REAL *x, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t j, int written) {
@@ -889,7 +890,10 @@ static inline void KERNEL(look_ahead)(OP(row) *at, ptrdiff_t stride, ptrdiff_t e
     at->e_ahead = e_next > ROWS_AHEAD ? e_next : ROWS_AHEAD;
     at->distant = size >= DISTANT;
     if (!near) return;
-    if (size < DISTANT) {
+    if (!at->e) {
+        /* Nothing else needs the first-level cache. */
+        at->distant = size >= L1_BYTES;
+    } else if (size < DISTANT) {
         at->distant = !wide && size >= DISTANT / 4;
         at->ahead = at->distant && next > ROWS_AHEAD / 2 ? ROWS_AHEAD / 2 : next;
         at->e_ahead = 0;
