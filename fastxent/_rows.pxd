@@ -5,10 +5,10 @@ from libc.stdint cimport uintptr_t
 from fastxent._kernels cimport FX_FEW, FX_FEW_SIZE
 
 
-cdef inline Py_ssize_t summed_rows(Py_ssize_t classes, Py_ssize_t itemsize) noexcept nogil:
+cdef inline Py_ssize_t summed_rows(Py_ssize_t row_size, bint few) noexcept nogil:
     """Rows whose losses are added up together: as many as stay in the first-level cache, a power of two."""
-    cdef Py_ssize_t fitting = 16384 // (classes * itemsize), rows = 16 if classes <= FX_FEW else 1
-    while 2 * rows <= min(fitting, 128 if classes <= FX_FEW else 16):
+    cdef Py_ssize_t fitting = 16384 // row_size, rows = 16 if few else 1
+    while 2 * rows <= min(fitting, 128 if few else 16):
         rows *= 2
     return rows
 
@@ -34,7 +34,7 @@ cdef inline char *align(char *p) noexcept nogil:
 
 cdef inline Py_ssize_t block_size(Py_ssize_t chunk, Py_ssize_t classes, Py_ssize_t itemsize) noexcept nogil:
     """Bytes for the rows of a chunk, in rows or (few classes) in groups of lanes."""
-    cdef Py_ssize_t size = FX_FEW_SIZE(chunk, classes) if classes <= FX_FEW else chunk * classes
+    cdef Py_ssize_t size = FX_FEW_SIZE(chunk, classes) if classes <= FX_FEW(itemsize) else chunk * classes
     return (size * itemsize + 63) // 64 * 64
 
 

@@ -899,7 +899,7 @@ cdef inline void measure_moments(const Call *c, Scratch *s, const Block *b, real
     # Scores that are yet to be multiplied have no second part to read.
     cdef const real *low = <const real *>(b.low if b.low != NULL else b.x)
     for i in range(b.count):
-        if real is double or b.e == NULL or n <= FX_FEW:
+        if real is double or b.e == NULL or n <= FX_FEW(sizeof(real)):
             s.moment[i] = row_moment(c.kernels, x + i * b.x_stride, low + i * b.x_stride, n, s.stats.by,
                                      s.stats.max[i], s.stats.max_low[i]) / (s.stats.ties[i] + s.stats.others[i])
         elif c.only_scaled:
@@ -1080,8 +1080,8 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
     if c.has_grad or c.has_hess:
         out = place(&c.grad if c.has_grad else &c.hess, &b, <real *>s.out, n, &out_stride)
         streamed = c.streamed and (s.anew or c.within == 1) and out != <real *>s.out and out_stride == n
-        if (n <= FX_FEW or streamed or (in_place and (c.kind != LABELS or s.stats.precise or c.temperature != NULL))
-                or (capped and not c.has_grad)):
+        if (n <= FX_FEW(sizeof(real)) or streamed or (capped and not c.has_grad)
+                or (in_place and (c.kind != LABELS or s.stats.precise or c.temperature != NULL))):
             b.e = s.e
         else:
             b.e = out
@@ -1142,7 +1142,7 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
             has_targets = c.kind == LABELS
         elif c.within > 1:
             scale_row(k, <real *>b.e, n, s.factor, offset, grad, c.within)
-        elif c.kind == DENSE and c.linear and n > FX_FEW:
+        elif c.kind == DENSE and c.linear and n > FX_FEW(sizeof(real)):
             scale_less_dense(c, s, &b, offset, grad, grad_stride)
             has_targets = True
         else:
@@ -1195,7 +1195,7 @@ cdef double run(Call *c, int threads, real *like) except? -1.0:
     # Where more than their exponentials is needed of scaled scores, they are stored: for heads that are evaluated class
     # by class, and where threads share a row. So are scores that are left out unless the loss is plain.
     c.only_scaled = c.transformed and c.transform.cap == 0.0 and c.bias == NULL
-    c.folded = (real is float and c.kind == LABELS and c.classes > FX_FEW and c.within == 1
+    c.folded = (real is float and c.kind == LABELS and c.classes > FX_FEW(sizeof(real)) and c.within == 1
                 and (c.plain if c.has_left_out
                      else c.only_scaled and c.transform.scale != 1.0 and (c.linear or c.smoothing == 0.0)))
     # Labels are put into their rows on the way; sparse targets are fetched back to be changed.
@@ -1503,6 +1503,7 @@ cdef two_parts(cnp.ndarray values, bint single):
 
 cdef int start(Call *c, Rows scores, Py_ssize_t n, Py_ssize_t classes, bint single, bint transformed) except -1:
     """A call for these scores without any option, targets or results."""
+    cdef Py_ssize_t itemsize = 4 if single else 8, row_size = classes * itemsize
     memset(c, 0, sizeof(Call))
     c.kernels = active
     c.head = head_of("cross_entropy", 0.0)
@@ -1511,10 +1512,10 @@ cdef int start(Call *c, Rows scores, Py_ssize_t n, Py_ssize_t classes, bint sing
     c.scores = scores
     c.n = n
     c.classes = classes
-    c.summed = summed_rows(classes, (4 if single else 8) * (3 if transformed else 1))
+    c.summed = summed_rows(row_size * (3 if transformed else 1), classes <= FX_FEW(itemsize))
     c.chunk = chunk_rows(c.summed,
                          is_direct(&c.scores, <float *>NULL) if single else is_direct(&c.scores, <double *>NULL),
-                         classes * (4 if single else 8), n, scores.inner)
+                         row_size, n, scores.inner)
     c.transform.scale = 1.0
     c.transformed = transformed
     return 0

@@ -105,7 +105,7 @@ cdef void special_chunk(const Special *c, Scratch *s, Py_ssize_t which, real *li
     if c.wanted == SOFTMAX:
         e = out
         e_stride = out_stride
-        if n <= FX_FEW:
+        if n <= FX_FEW(sizeof(real)):
             e = <real *>s.e
             e_stride = n
     anew = fx_is_long(n, &s.stats)
@@ -186,15 +186,17 @@ def special(str wanted, scores, out, n_threads):
     cdef Special c
     cdef bint single = scores.dtype.itemsize != 8
     cdef int threads
+    cdef Py_ssize_t row_size
     cdef cnp.ndarray array
     c.kernels = active
     c.wanted = LOGSUMEXP if wanted == "logsumexp" else SOFTMAX if wanted == "softmax" else LOG_SOFTMAX
     c.scores = rows_of(scores)
     c.classes = scores.shape[-1]
     c.n = scores.size // c.classes
-    c.chunk = chunk_rows(summed_rows(c.classes, 4 if single else 8),
+    row_size = c.classes * (4 if single else 8)
+    c.chunk = chunk_rows(summed_rows(row_size, c.classes <= FX_FEW(4 if single else 8)),
                          is_direct(&c.scores, <float *>NULL) if single else is_direct(&c.scores, <double *>NULL),
-                         c.classes * (4 if single else 8), c.n, c.scores.inner)
+                         row_size, c.n, c.scores.inner)
     result = None
     if c.wanted == LOGSUMEXP:
         result = np.empty(c.n, np.float32 if single else np.float64)

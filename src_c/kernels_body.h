@@ -596,6 +596,8 @@ static void KERNEL(rows_put)(REAL *out, ptrdiff_t stride, ptrdiff_t rows, const 
 
 /* ---- few classes: rows in lanes --------------------------------------------------------------------- */
 
+#define FEW FX_FEW(sizeof(REAL))
+
 /* How many bytes ahead of a row the memory is asked for, where rows are shorter than that; and from which length of a row
    on in the second-level cache: measured. */
 #define ROWS_AHEAD 8192
@@ -663,7 +665,7 @@ static FX_INLINE void KERNEL(sums_to)(SUM sum, double *value, double *rest, ptrd
 
 /* Of these so few that several groups of rows go through the exponential together, to fill its bundles: measured, with more
    they outgrow the first-level cache. */
-#define VERY_FEW (COMPACT ? FX_FEW : 768 / (ptrdiff_t)sizeof(V))
+#define VERY_FEW (COMPACT ? FEW : 768 / (ptrdiff_t)sizeof(V))
 #define FEW_TOGETHER 4
 #define FEW_OTHERS (FEW_TOGETHER * (VERY_FEW - 1))
 
@@ -729,7 +731,7 @@ static FX_INLINE void KERNEL(expsum_others)(const REAL *x, ptrdiff_t stride, ptr
     V max[FEW_TOGETHER];
     ptrdiff_t others = 0, finite = 0, groups = (rows + LANES - 1) / LANES;
     for (ptrdiff_t g = 0; g < groups; ++g, others += n - 1) {
-        V column[FX_FEW + LANES];
+        V column[FEW + LANES];
         ptrdiff_t k = g < groups - 1 ? LANES : rows - g * LANES;
         KERNEL(few_load)(x + g * LANES * stride, stride, k, n, column);
         max[g] = KERNEL(set_apart)(column, n, at.score + others, at.value + others, at.larger[g]);
@@ -765,7 +767,7 @@ static FX_INLINE void KERNEL(expsum_others)(const REAL *x, ptrdiff_t stride, ptr
 /* `rows` is at most LANES; `e` takes n vectors. */
 static FX_INLINE void KERNEL(expsum_group)(const REAL *x, const REAL *low, int paired, int brief, ptrdiff_t stride,
                                            ptrdiff_t rows, ptrdiff_t n, REAL *e, const fx_rows *out, ptrdiff_t first) {
-    V column[FX_FEW + LANES], lows[FX_FEW + LANES], max_low = OP(set)(0);
+    V column[FEW + LANES], lows[FEW + LANES], max_low = OP(set)(0);
     int marked = out->margins != NULL;
     KERNEL(few_load)(x, stride, rows, n, column);
     V max = column[0];
@@ -961,7 +963,7 @@ static inline void KERNEL(scale_max)(const fx_transform *by, const fx_rows *out,
     out->max_low[row] = fabs(out->max[row]) < INFINITY ? (double)OP(first_lane)(rest) : 0.0;
 }
 
-/* A row of more than FX_FEW scores. */
+/* A row of more than FEW scores. */
 static inline void KERNEL(expsum_row)(const OP(row) *at, const fx_rows *out, ptrdiff_t row) {
     if (fx_is_long(at->n, out)) {
         KERNEL(expsum_long)(*at, out, row);
@@ -988,7 +990,7 @@ static FX_NOINLINE void KERNEL(end_rows)(ptrdiff_t rows, const fx_rows *out) {
 static void KERNEL(rows_expsum)(const REAL *x, const REAL *low, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t n, REAL *e,
                                 ptrdiff_t e_stride, const fx_rows *out) {
     const REAL *second = low ? low : x; /* which is only read where scores are pairs */
-    if (n > FX_FEW) {
+    if (n > FEW) {
         for (ptrdiff_t i = 0; i < rows; ++i) {
             OP(row) at = {x + i * stride,
                           second + i * stride,
@@ -1467,10 +1469,10 @@ static inline void KERNEL(scale_row)(const REAL *e, ptrdiff_t n, const OP(scalin
 
 static void KERNEL(rows_scale)(const REAL *e, ptrdiff_t e_stride, ptrdiff_t rows, ptrdiff_t n, const double *factor,
                                const double *offset, REAL *out, ptrdiff_t stride) {
-    if (n <= FX_FEW) {
+    if (n <= FEW) {
         for (ptrdiff_t i = 0; i < rows; i += LANES) {
             ptrdiff_t k = rows - i < LANES ? rows - i : LANES;
-            V column[FX_FEW + LANES];
+            V column[FEW + LANES];
             OP(scaling) by = OP(scale_each_by)(factor + i, offset ? offset + i : NULL, k);
             for (ptrdiff_t j = 0; j < n; ++j)
                 column[j] = OP(scaled)(OP(load)(e + i * n + j * LANES), &by, 1, offset != NULL);
@@ -1597,10 +1599,10 @@ static inline V OP(curved)(V e, const OP(curving) *by, int bent) {
 static inline void KERNEL(curvature)(const REAL *e, ptrdiff_t e_stride, ptrdiff_t rows, ptrdiff_t n,
                                      const double *inverse, const double *not_top, const double *factor,
                                      const double *root, int bent, REAL *out, ptrdiff_t stride) {
-    if (n <= FX_FEW) {
+    if (n <= FEW) {
         for (ptrdiff_t i = 0; i < rows; i += LANES) {
             ptrdiff_t k = rows - i < LANES ? rows - i : LANES;
-            V column[FX_FEW + LANES];
+            V column[FEW + LANES];
             OP(curving) by = OP(curve_each_by)(inverse + i, not_top + i, factor + i, bent ? root + i : NULL, bent, k);
             for (ptrdiff_t j = 0; j < n; ++j) column[j] = OP(curved)(OP(load)(e + i * n + j * LANES), &by, bent);
             for (ptrdiff_t j = n; j % LANES; ++j) column[j] = OP(set)(0);

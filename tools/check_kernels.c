@@ -234,11 +234,11 @@ static void check_widening(void (*ours)(const uint16_t *, float *, ptrdiff_t),
     }
 }
 
-/* More than FX_FEW classes, with the bits of rows_scale and rows_put, wherever the rows begin, and nothing beside them. */
+/* More classes than are few, with the bits of rows_scale and rows_put, wherever the rows begin, and nothing beside them. */
 static void f32_check_rows_stream(const fx_f32_kernels *ours, const fx_f32_kernels *scalar) {
     static float e[SIZE], streamed[SIZE], stored[SIZE];
     const fx_f32_kernels *both[] = {ours, scalar};
-    for (int i = 2 * FX_FEW; i < 2 * LENGTHS; ++i) {
+    for (int i = 2 * (int)FX_FEW(sizeof(float)); i < 2 * LENGTHS; ++i) {
         ptrdiff_t n = length_of(i / 2), rows = 1 + pick(ROWS), label[ROWS], shift = pick(8);
         double factor[ROWS], offset[ROWS], at_label[ROWS];
         const double *offsets = pick(2) ? offset : NULL;

@@ -63,13 +63,13 @@ static void NAME(draw_scores)(ptrdiff_t n) {
     NAME(scores) *at = &NAME(at);
     NAME(clear)(at->x, at->x);
     at->n = n;
-    at->rows = n <= FX_FEW ? 1 + pick(ROWS) : 3;
+    at->rows = n <= FX_FEW(sizeof(REAL)) ? 1 + pick(ROWS) : 3;
     at->stride = n + pick(3);
     at->shift = pick(4);
     at->masked = (int)pick(2);
     at->paired = (int)pick(2);
     at->precise = (int)pick(2);
-    at->in_place = !at->paired && !at->precise && n > FX_FEW && pick(2);
+    at->in_place = !at->paired && !at->precise && n > FX_FEW(sizeof(REAL)) && pick(2);
     for (ptrdiff_t i = 0; i < at->rows; ++i) {
         REAL *row = at->x + at->shift + i * at->stride;
         double spread = spreads[pick(4)], centre = centres[pick(5)];
@@ -142,7 +142,8 @@ static void NAME(check_rows_put)(const KERNELS *ours, const KERNELS *scalar) {
     static ptrdiff_t label[ROWS];
     static double value[ROWS];
     for (int i = 0; i < LENGTHS; ++i) {
-        ptrdiff_t n = length_of(i), rows = n <= FX_FEW ? 1 + pick(ROWS) : 3, stride = n + pick(3), shift = pick(4);
+        ptrdiff_t n = length_of(i), rows = n <= FX_FEW(sizeof(REAL)) ? 1 + pick(ROWS) : 3, stride = n + pick(3),
+                  shift = pick(4);
         NAME(clear)(NAME(got).out, NAME(wanted).out);
         for (ptrdiff_t row = 0; row < rows; ++row) {
             label[row] = pick(n + 1) - 1;
@@ -497,10 +498,10 @@ static void NAME(check_rows_transform)(const KERNELS *ours, const KERNELS *scala
             for (ptrdiff_t j = 0; j < n; ++j) usable &= !isnan(high[1][at->shift + row * n + j]);
             if (usable) NAME(compare)("max", n, max[0][row], max[1][row], 0.0);
         }
-        if (sizeof(REAL) == sizeof(float) && n > FX_FEW && by.cap == 0.0 && !biased && !masked)
+        if (sizeof(REAL) == sizeof(float) && n > FX_FEW(sizeof(REAL)) && by.cap == 0.0 && !biased && !masked)
             for (int k = 0; k < 2; ++k)
                 NAME(must_fold)(k ? scalar : ours, n, &by, high[k] + at->shift, low[k] + at->shift, max[k], max_low[k]);
-        if (sizeof(REAL) == sizeof(float) && n > FX_FEW)
+        if (sizeof(REAL) == sizeof(float) && n > FX_FEW(sizeof(REAL)))
             for (int k = 0; k < 2; ++k) NAME(must_leave_out)(k ? scalar : ours, n, left_out + at->shift);
     }
 }
@@ -587,7 +588,7 @@ static void NAME(check_row_scale_less)(const KERNELS *ours, const KERNELS *scala
     REAL *out[] = {NAME(got).out, NAME(wanted).out};
     for (int i = 0; i < 2 * LENGTHS; ++i) {
         ptrdiff_t n = length_of(i / 2), shift = pick(4);
-        if (n <= FX_FEW) continue; /* whose exponentials stand in columns */
+        if (n <= FX_FEW(sizeof(REAL))) continue; /* whose exponentials stand in columns */
         double factor = pick(4) ? 1e-3 : 3e-37, offset = -uniform() / (double)n, weight = uniform();
         const double *offset_of = i % 2 ? &offset : NULL;
         for (ptrdiff_t j = 0; j < SIZE; ++j) {
