@@ -39,6 +39,7 @@ def options_for(classes: int, form: str) -> dict[str, dict[str, Any]]:
         "softcap": {"softcap": 20.0},
         "logit_bias": {"logit_bias": rng.standard_normal(classes) * 2},
         "z_loss": {"z_loss": 0.03},
+        "small z_loss": {"z_loss": 1e-3},
     }
     if form == "labels":
         options["ignore_index"] = {"ignore_index": 1}
@@ -81,7 +82,7 @@ def test_every_pair(loss: Loss, form: str, classes: int, dtype: Any, isa: str) -
             if "alpha" in head:
                 head = {**head, "alpha": np.linspace(0.2, 1.5, classes)}
             for names in [*combinations(named, 2), *((name,) for name in named)]:
-                if set(names) == {"class_mask", "masked rows"}:
+                if set(names) in ({"class_mask", "masked rows"}, {"z_loss", "small z_loss"}):
                     continue
                 options = {**head, **{k: v for name in names for k, v in named[name].items()}}
                 logits, targets = case(loss, form, classes, dtype, options)
@@ -108,7 +109,7 @@ def test_product_with_the_hessian(form: str, dtype: Any, isa: str) -> None:
     v = np.random.default_rng(1).standard_normal((ROWS, classes)).astype(dtype)
     with all_of_them() as check:
         for names in [(), *((name,) for name in named), *combinations(named, 2)]:
-            if set(names) == {"class_mask", "masked rows"}:
+            if set(names) in ({"class_mask", "masked rows"}, {"z_loss", "small z_loss"}):
                 continue
             options = {k: v for name in names for k, v in named[name].items()}
             logits, targets = case(loss, form, classes, dtype, options)
