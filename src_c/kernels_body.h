@@ -1767,9 +1767,12 @@ static double KERNEL(row_dot)(const REAL *y, const REAL *weight, ptrdiff_t n) {
 /* p (factor v + offset) */
 static void KERNEL(row_product)(const REAL *p, const REAL *v, ptrdiff_t n, double factor, double offset, REAL *out) {
     V by = OP(set)((REAL)factor), add = OP(set)((REAL)offset);
+    V by_rest = OP(set)((REAL)(factor - (double)(REAL)factor)),
+      add_rest = OP(set)((REAL)(offset - (double)(REAL)offset));
     for (ptrdiff_t i = 0; i < n; i += LANES) {
         ptrdiff_t k = n - i < LANES ? n - i : LANES;
-        V inner = OP(fma)(OP(load_some)(v + i, k, 0), by, add);
+        V a = OP(load_some)(v + i, k, 0);
+        V inner = OP(fma)(a, by, OP(add)(add, OP(fma)(a, by_rest, add_rest)));
         OP(store_part)(out + i, OP(mul)(OP(load_some)(p + i, k, 0), inner), k);
     }
 }
