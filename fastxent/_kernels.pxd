@@ -247,7 +247,7 @@ cdef extern from "kernels.h" nogil:
         void (*rows_log_total)(Py_ssize_t, const fx_rows *, double *, double *) noexcept nogil
         void (*hard_figures)(Py_ssize_t, const fx_rows *, const double *, const double *,
                              const fx_hard *) noexcept nogil
-        double (*sum)(const double *, Py_ssize_t) noexcept nogil
+        double (*sum)(const double *, Py_ssize_t, double *rest) noexcept nogil
 
     ctypedef struct fx_table:
         const char *isa
@@ -325,6 +325,11 @@ cdef inline Py_ssize_t next_item(Team *team, int thread) noexcept nogil:
 
 # Once for every team; remembers for threads_for whether a thread was late.
 cdef void end_team(const Team *team) noexcept nogil
+
+
+cdef inline double sum_of(Table k, const double *x, Py_ssize_t n) noexcept nogil:
+    cdef double rest
+    return k.f64.sum(x, n, &rest)
 
 
 cdef inline void rows_expsum(Table k, const real *x, const real *low, Py_ssize_t stride, Py_ssize_t rows,

@@ -21,7 +21,8 @@ from fastxent._arrays cimport (Integers, Rows, direct_rows, integers_of, is_dire
 from fastxent._elements cimport PIECE, Elements, elements_of, gathered, scattered, target_of
 from fastxent._kernels cimport (Table, Team, active, binary_loss, count_outside, end_team, fx_binary, fx_mass,
                                 fx_simplex, fx_slope, fx_surprisal, next_item, real, row_fill, row_mass, row_slope,
-                                row_sum, row_surprisal, start_team, threads_for)
+                                row_sum, row_surprisal, start_team, sum_of, threads_for)
+from fastxent._rows cimport mean_of
 
 cnp.import_array()
 
@@ -190,7 +191,7 @@ cdef double run_binary(Binary *c, int threads, real *like) except? -1.0:
             for thread in prange(threads, num_threads=threads, schedule="static", chunksize=1):
                 binary_pieces(c, memory + thread * size, positives, &team, thread, like)
         end_team(&team)
-        total = c.kernels.f64.sum(c.sums, items)
+        total = sum_of(c.kernels, c.sums, items)
         free(memory)
     return total
 
@@ -248,7 +249,7 @@ def binary(probabilities, dense, sparse, weights, row_weights, double total_weig
     total = run_binary(&c, threads, <float *>NULL) if single else run_binary(&c, threads, <double *>NULL)
     if c.refused:
         return None
-    return total * c.options.scale
+    return mean_of(total, total_weight)
 
 
 # ---- rows -------------------------------------------------------------------------------------------------
@@ -687,7 +688,7 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
             (<real *>c.losses)[first + i] = <real>s.loss[i]
     else:
         for i in range((count + c.summed - 1) // c.summed):
-            c.partial[first // c.summed + i] = k.f64.sum(s.loss + i * c.summed, min(c.summed, count - i * c.summed))
+            c.partial[first // c.summed + i] = sum_of(k, s.loss + i * c.summed, min(c.summed, count - i * c.summed))
 
 
 cdef void loss_chunks(Call *c, Scratch *s, Team *team, int thread, real *like) noexcept nogil:
@@ -719,7 +720,7 @@ cdef double run(Call *c, int threads, real *like) except? -1.0:
             for thread in prange(threads, num_threads=threads, schedule="static", chunksize=1):
                 loss_chunks(c, &scratch[thread], &team, thread, like)
         end_team(&team)
-        total = c.kernels.f64.sum(c.partial, sums) if c.losses == NULL else 0.0
+        total = sum_of(c.kernels, c.partial, sums) if c.losses == NULL else 0.0
         free(memory)
     return total
 
@@ -733,7 +734,7 @@ def categorical(cnp.ndarray probabilities, labels, dense, sparse, weights, doubl
     the call that follows need not look again, probabilities are `sound`."""
     cdef Call c
     cdef bint single = cnp.PyArray_ITEMSIZE(probabilities) != 8
-    cdef double total
+    cdef double total, weight
     cdef int threads
     cdef cnp.ndarray array
     c.kernels = active
@@ -771,10 +772,10 @@ def categorical(cnp.ndarray probabilities, labels, dense, sparse, weights, doubl
     c.checking = checking
     c.sound = sound
     c.refused = c.nans = 0
-    c.scale = 1.0
+    weight = 1.0
     if reduction == "mean":
-        total = <double>c.n if c.weights == NULL else c.kernels.f64.sum(c.weights, c.n)
-        c.scale = 1.0 / total if total > 0.0 else 0.0
+        weight = <double>c.n if c.weights == NULL else sum_of(c.kernels, c.weights, c.n)
+    c.scale = 1.0 / weight if weight > 0.0 else 0.0
     c.losses = NULL
     losses = None
     if reduction == "none" and not checking:
@@ -787,7 +788,7 @@ def categorical(cnp.ndarray probabilities, labels, dense, sparse, weights, doubl
         return None
     if checking:
         return c.nans == 0
-    return losses if losses is not None else total * c.scale
+    return losses if losses is not None else mean_of(total, weight)
 
 
 def row_weights(Py_ssize_t n, Py_ssize_t classes, labels, dense, sparse, class_weight, sample_weight, ignored):

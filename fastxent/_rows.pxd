@@ -38,6 +38,11 @@ cdef inline Py_ssize_t block_size(Py_ssize_t chunk, Py_ssize_t classes, Py_ssize
     return (size * itemsize + 63) // 64 * 64
 
 
+cdef inline double mean_of(long double sum, long double weight) noexcept nogil:
+    """sum / weight, rounded once. Without any weight 0, or NaN."""
+    return <double>(sum / weight if weight > 0.0 else 0.0 * sum)
+
+
 cdef inline double add3(double a, double b, double c) noexcept nogil:
     """a + b + c for c of the size of b's rounding, rounded once; infinite and NaN sums as they are."""
     cdef double sum = a + b, rounded = sum - a

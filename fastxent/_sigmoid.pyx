@@ -15,7 +15,8 @@ import numpy as np
 from fastxent._arrays cimport FLOAT32, FLOAT64, Integers, integers_of, read_integer
 from fastxent._elements cimport PIECE, Elements, elements_of, gathered, scattered, target_of
 from fastxent._kernels cimport (Table, Team, active, end_team, fx_sigmoid, next_item, real, row_expit, row_log_expit,
-                                sigmoid_loss, start_team, threads_for)
+                                sigmoid_loss, start_team, sum_of, threads_for)
+from fastxent._rows cimport mean_of
 
 cnp.import_array()
 
@@ -145,7 +146,7 @@ cdef double run(Call *c, int threads, real *like) except? -1.0:
             for thread in prange(threads, num_threads=threads, schedule="static", chunksize=1):
                 loss_pieces(c, <real *>(memory + thread * size), &team, thread)
         end_team(&team)
-        total = c.kernels.f64.sum(c.sums, items)
+        total = sum_of(c.kernels, c.sums, items)
         free(memory)
     return total
 
@@ -163,8 +164,8 @@ def total(weights):
     with nogil:
         for which in range(items):
             count = min(PIECE, n - which * PIECE)
-            sums[which] = k.f64.sum(gathered(k, &elements, which * PIECE, count, room), count)
-        sum = k.f64.sum(sums, items)
+            sums[which] = sum_of(k, gathered(k, &elements, which * PIECE, count, room), count)
+        sum = sum_of(k, sums, items)
         free(sums)
     return sum
 
@@ -238,7 +239,7 @@ def loss(scores, dense, sparse, weights, row_weights, double total_weight, doubl
     total = run_on(&c, single, n_threads)
     if c.refused:
         return None
-    return total * c.options.scale
+    return mean_of(total, total_weight)
 
 
 cdef double run_on(Call *c, bint single, n_threads) except? -1.0:
@@ -286,10 +287,11 @@ def quick_at(size_t scores, size_t targets, size_t grad, size_t loss, bint singl
     total = run_on(&c, single, n_threads)
     if c.refused:
         return False
+    total = mean_of(total, n if reduction == "mean" else 1)
     if not c.has_losses and single:
-        (<float *>loss)[0] = <float>(total * c.options.scale)
+        (<float *>loss)[0] = <float>total
     elif not c.has_losses:
-        (<double *>loss)[0] = total * c.options.scale
+        (<double *>loss)[0] = total
     return True
 
 

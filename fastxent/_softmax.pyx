@@ -39,7 +39,7 @@ from fastxent._kernels cimport (FX_FEW, Table, Team, active, end_team, fetches_n
                                 rows_scale, rows_transform, start_team, streamed_from, threads_for, watch_within)
 from fastxent._memory cimport empty
 from fastxent._parts cimport FX_PART, expsum_row, part_size, parts_of, scale_anew, scale_row, threads_within
-from fastxent._rows cimport align, block_size, chunk_rows, summed_rows
+from fastxent._rows cimport align, block_size, chunk_rows, mean_of, summed_rows
 
 cdef extern from "<math.h>" nogil:
     extended expl(extended)
@@ -104,7 +104,8 @@ cdef struct Call:
     bint has_vector            # `grad` is to hold the product of the Hessian and the vector
     Rows vector
     void *losses
-    double *partial
+    Py_ssize_t sums            # of `summed` losses each
+    double *partial            # these, then what each rounds off
     double *temperature
     bint refused
 
@@ -1056,6 +1057,7 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
     cdef Table k = c.kernels
     cdef Py_ssize_t n = c.classes, i, out_stride = 0, hess_stride = 0, grad_stride
     cdef Block b
+    cdef double *partial
     cdef real *out = NULL
     cdef real *hess = NULL
     cdef real *grad = NULL
@@ -1120,8 +1122,9 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
         for i in range(b.count):
             (<real *>c.losses)[b.first + i] = <real>s.loss[i]
     else:
+        partial = c.partial + b.first // c.summed
         for i in range((b.count + c.summed - 1) // c.summed):
-            c.partial[b.first // c.summed + i] = k.f64.sum(s.loss + i * c.summed, min(c.summed, b.count - i * c.summed))
+            partial[i] = k.f64.sum(s.loss + i * c.summed, min(c.summed, b.count - i * c.summed), partial + c.sums + i)
     if b.e == NULL:
         return
     if c.has_hess:
@@ -1186,15 +1189,17 @@ cdef inline bint has_few_entries(const Call *c) noexcept nogil:
     return entries <= c.n * c.classes // FAR_APART
 
 
-cdef double run(Call *c, int threads, real *like) except? -1.0:
+cdef extended run(Call *c, int threads, real *like) except? -1.0:
     """All chunks; the sum of their losses, added up in order."""
     cdef Team team
-    cdef Py_ssize_t chunks = (c.n + c.chunk - 1) // c.chunk, sums = (c.n + c.summed - 1) // c.summed, size
+    cdef Py_ssize_t chunks = (c.n + c.chunk - 1) // c.chunk, size
     cdef Scratch measured
     cdef Scratch *scratch
     cdef char *memory
-    cdef double total
+    cdef extended total = 0.0
+    cdef double rest, rest_of_rests
     cdef int thread
+    c.sums = (c.n + c.summed - 1) // c.summed
     c.within = threads_within(threads, chunks, c.chunk, c.classes)
     if c.within > 1:
         threads = 1
@@ -1210,13 +1215,13 @@ cdef double run(Call *c, int threads, real *like) except? -1.0:
                   and c.classes >= STREAMED_CLASSES and c.kernels.streams
                   and c.n * c.classes * <Py_ssize_t>sizeof(float) >= streamed_from)
     size = lay_out(c, &measured, NULL, sizeof(real))
-    memory = <char *>malloc(threads * size + sums * sizeof(double) + threads * sizeof(Scratch))
+    memory = <char *>malloc(threads * size + 2 * c.sums * sizeof(double) + threads * sizeof(Scratch))
     start_team(&team, threads, chunks, c.n * c.classes, memory)
     if c.within > 1:
         watch_within(&team, c.within)
     with nogil:
         c.partial = <double *>(memory + threads * size)
-        scratch = <Scratch *>(c.partial + sums)
+        scratch = <Scratch *>(c.partial + 2 * c.sums)
         for thread in range(threads):
             lay_out(c, &scratch[thread], memory + thread * size, sizeof(real))
         if threads == 1:
@@ -1225,7 +1230,9 @@ cdef double run(Call *c, int threads, real *like) except? -1.0:
             for thread in prange(threads, num_threads=threads, schedule="static", chunksize=1):
                 loss_chunks(c, &scratch[thread], &team, thread, like)
         end_team(&team)
-        total = c.kernels.f64.sum(c.partial, sums) if c.losses == NULL else 0.0
+        if c.losses == NULL:
+            total = c.kernels.f64.sum(c.partial, c.sums, &rest)
+            total += rest + c.kernels.f64.sum(c.partial + c.sums, c.sums, &rest_of_rests)
         free(memory)
     return total
 
@@ -1314,24 +1321,23 @@ def first_bad_csr(indptr, indices, values, Py_ssize_t classes):
     return ("indptr", row) if wrong == 1 else ("indices" if wrong == 2 else "values", row, entry)
 
 
-cdef double total_weight(const Call *c) noexcept nogil:
+cdef extended total_weight(const Call *c) noexcept nogil:
     """Sum of the weights of the rows that are not ignored, by blocks of rows."""
     cdef double[512] block
-    cdef double total = 0.0, rest = 0.0, part, rounded
+    cdef extended total = 0.0
+    cdef double rest
     cdef Py_ssize_t first, i, count
     if c.weights == NULL and not c.has_ignored:
-        return <double>c.n
+        return c.n
     for first in range(0, c.n, 512):
         count = min(512, c.n - first)
         for i in range(count):
             block[i] = c.weights[first + i] if c.weights != NULL else 1.0
             if c.has_ignored and read_integer(&c.labels, first + i) == c.ignored:
                 block[i] = 0.0
-        part = c.kernels.f64.sum(block, count)
-        rounded = total + part
-        rest += part - (rounded - total) if total >= part else total - (rounded - part)
-        total = rounded
-    return total + rest
+        total += c.kernels.f64.sum(block, count, &rest)
+        total += rest
+    return total
 
 
 cdef extended class_weight_of(const Call *c, Py_ssize_t row, const double *class_weights, real *room) noexcept nogil:
@@ -1533,27 +1539,33 @@ cdef int start_with(Call *c, cnp.ndarray scores, bint transformed) except -1:
                  cnp.PyArray_ITEMSIZE(scores) != 8, transformed)
 
 
-cdef double run_on(Call *c, n_threads) except? -1.0:
+cdef extended run_on(Call *c, n_threads) except? -1.0:
     cdef int threads = threads_for(n_threads, c.n * c.classes)
     return run(c, threads, <double *>NULL) if c.double_scores else run(c, threads, <float *>NULL)
 
 
+cdef inline void scale_by(Call *c, extended weight) noexcept nogil:
+    """Gradients are those of the sum divided by a weight."""
+    cdef extended scale = 1.0 / weight if weight > 0.0 else 0.0
+    c.scale = <double>scale
+    c.scale_rest = rounded_off(scale, c.scale)
+
+
 cdef object finish(Call *c, str reduction, n_threads, divisor=None):
     """Run a call; what `loss` returns."""
-    cdef double total
+    cdef extended total
+    cdef extended weight = 1.0
     cdef cnp.ndarray losses = None
-    c.scale = 1.0
     if reduction == "mean":
-        total = total_weight(c) if divisor is None else divisor
-        c.scale = 1.0 / total if total > 0.0 else 0.0
-        c.scale_rest = rounded_off(<extended>1.0 / total, c.scale) if total > 0.0 else 0.0
+        weight = total_weight(c) if divisor is None else divisor
     elif reduction == "none":
         losses = np.empty(c.n, np.float64 if c.double_scores else np.float32)
         c.losses = cnp.PyArray_DATA(losses)
+    scale_by(c, weight)
     total = run_on(c, n_threads)
     if c.refused:
         return None
-    return losses if losses is not None else total * c.scale
+    return losses if losses is not None else mean_of(total, weight)
 
 
 def loss(cnp.ndarray scores, labels, dense, sparse, weights, str head, double parameter, alpha, double smoothing,
@@ -1702,7 +1714,8 @@ def quick_at(size_t scores, size_t labels, size_t grad, size_t loss, bint single
     cdef Call c
     cdef Rows rows
     cdef size_t itemsize = 4 if single else 8
-    cdef double total = 1.0
+    cdef double total
+    cdef extended weight = 1.0
     cdef double *weights = NULL
     if not (scores and labels and loss and reduction in ("mean", "sum", "none")
             and (scores | class_weights | grad | loss) % itemsize == 0 and labels % 8 == 0):
@@ -1729,13 +1742,11 @@ def quick_at(size_t scores, size_t labels, size_t grad, size_t loss, bint single
             return False
         c.weights = weights
     try:
-        c.scale = 1.0
         if reduction == "mean":
-            total = total_weight(&c)
-            if not 1e-30 < total < 1e30:
+            weight = total_weight(&c)
+            if not 1e-30 < weight < 1e30:
                 return False
-            c.scale = 1.0 / total
-            c.scale_rest = rounded_off(<extended>1.0 / total, c.scale)
+        scale_by(&c, weight)
         if reduction == "none":
             c.losses = <void *>loss
         if grad:
@@ -1743,7 +1754,7 @@ def quick_at(size_t scores, size_t labels, size_t grad, size_t loss, bint single
             c.grad = rows
             c.grad.data = <char *>grad
             c.in_place = grad == scores
-        total = run_on(&c, n_threads) * c.scale
+        total = mean_of(run_on(&c, n_threads), weight)
     finally:
         free(weights)
     if reduction != "none" and single:

@@ -213,12 +213,12 @@ static void f64k_log(const double *x, double *out, double *rest, ptrdiff_t n) {
     }
 }
 
-static double f64k_sum(const double *x, ptrdiff_t n) {
+/* And in `rest` what the sum rounds off. */
+static double f64k_sum(const double *x, ptrdiff_t n, double *rest) {
     f64s sum = f64_sum_zero();
     for (ptrdiff_t i = 0; i < n; i += F64_LANES)
         sum = f64_sum_add(sum, f64_load_part(x + i, n - i < F64_LANES ? n - i : F64_LANES, 0.0));
-    double rest;
-    return f64_sum_total(sum, &rest);
+    return f64_sum_total(sum, rest);
 }
 
 static void f32k_from_f16(const uint16_t *x, float *out, ptrdiff_t n) {

@@ -173,6 +173,25 @@ def test_gradients_of_a_weighted_mean(isa: str) -> None:
         assert_within(GRAD_ULPS, f"gradient of a weighted {reduction}", isa, grad, exact.grad, exact.scale)
 
 
+def test_weighted_means(isa: str) -> None:
+    """Losses, their sum, the sum of the weights and the quotient are rounded."""
+    rng = np.random.default_rng(0)
+    with all_of_them() as check:
+        for rows in rng.integers(1, 400, 60):
+            scores, labels, weights = rng.normal(0, 3, (rows, 5)), rng.integers(0, 5, rows), rng.random(rows)
+            p, targets = rng.random(rows), rng.random(rows)
+            for name, given in {
+                "softmax_cross_entropy": (scores, labels),
+                "softmax_focal_loss": (scores, labels),
+                "sigmoid_cross_entropy": (scores[:, 0], targets),
+                "binary_cross_entropy": (p, targets),
+                "categorical_cross_entropy": (fx.softmax(scores, axis=1), labels),
+            }.items():
+                value = getattr(fx, name)(*given, sample_weight=weights)
+                exact = getattr(oracle, name)(*given, sample_weight=weights).loss
+                check(LOSS_ULPS, f"weighted mean of {name}", isa, np.float64(value), exact)
+
+
 @cases
 def test_logsumexp(classes: int, dtype: Any, isa: str) -> None:
     logits, _ = hard_rows(classes, dtype)
