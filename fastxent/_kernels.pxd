@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t
 
 cdef extern from "kernels.h" nogil:
     Py_ssize_t FX_FEW(size_t size)
+    double FX_MARGIN_UNIT(size_t size)
     Py_ssize_t FX_FEW_SIZE(Py_ssize_t rows, Py_ssize_t n)
 
     ctypedef struct fx_transform:

@@ -32,11 +32,12 @@ import numpy as np
 from fastxent._arrays cimport (FLOAT32, FLOAT64, INT32, INT64, UINT64, Integers, Rows, direct_rows, integers_of,
                                is_direct, read_integer, read_rows, rows_of, write_rows)
 from fastxent._heads cimport NOT_P, P, Head, extended, head_of, wide
-from fastxent._kernels cimport (FX_FEW, Table, Team, active, end_team, fetches_near, fx_fence, fx_hard, fx_is_long,
-                                fx_part, fx_rows, fx_target, fx_transform, long_from, next_item, real, row_chain,
-                                row_dot, row_moment, row_product, row_refused, row_scale_less, row_stored_moment,
-                                row_subtract, row_target, rows_curvature, rows_expsum, rows_pick, rows_put,
-                                rows_scale, rows_transform, start_team, streamed_from, threads_for, watch_within)
+from fastxent._kernels cimport (FX_FEW, FX_MARGIN_UNIT, Table, Team, active, end_team, fetches_near, fx_fence, fx_hard,
+                                fx_is_long, fx_part, fx_rows, fx_target, fx_transform, long_from, next_item, real,
+                                row_chain, row_dot, row_moment, row_product, row_refused, row_scale_less,
+                                row_stored_moment, row_subtract, row_target, rows_curvature, rows_expsum, rows_pick,
+                                rows_put, rows_scale, rows_transform, start_team, streamed_from, threads_for,
+                                watch_within)
 from fastxent._memory cimport empty
 from fastxent._parts cimport FX_PART, expsum_row, part_size, parts_of, scale_anew, scale_row, threads_within
 from fastxent._rows cimport align, block_size, chunk_rows, mean_of, summed_rows
@@ -373,6 +374,7 @@ cdef inline void measure_target(const Call *c, Scratch *s, Py_ssize_t i, const r
 cdef inline void read_dense(Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row, const real *x,
                             const real *low) noexcept nogil:
     cdef fx_target target
+    cdef extended margin
     cdef const real *y = direct_rows(&s.dense, row, 1, x)
     measure_target(c, s, i, y, x, low, &target)
     if target.refused:
@@ -380,7 +382,8 @@ cdef inline void read_dense(Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row, c
     if target.count == 1:
         set_hard(c, s, i, target.last, y[target.last], x[target.last], low[target.last] if low != NULL else 0.0)
     else:
-        set_soft(s, i, target.sum, target.sum_rest, target.margin, target.margin_rest)
+        margin = (<extended>target.margin + target.margin_rest) * FX_MARGIN_UNIT(sizeof(real))
+        set_soft(s, i, target.sum, target.sum_rest, <double>margin, rounded_off(margin, <double>margin))
 
 
 cdef inline void read_sparse(const Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row, const real *x,
@@ -703,7 +706,7 @@ cdef void figure(Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row, double weigh
         at[1] = slope
         if smoothing != 0:
             mixed = smoothing / s.stats.classes[i]
-            margins = <wide>s.stats.margins[i] + s.stats.margins_rest[i]
+            margins = (<wide>s.stats.margins[i] + s.stats.margins_rest[i]) * FX_MARGIN_UNIT(sizeof(real))
             value += smoothing * log_total + mixed * margins
             moment += mixed * margins
             slope += smoothing

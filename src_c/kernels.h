@@ -31,6 +31,9 @@
 #define FX_MAX_LANES 16
 #define FX_FEW_SIZE(rows, n) (((rows) + FX_MAX_LANES - 1) / FX_MAX_LANES * FX_MAX_LANES * (n))
 
+/* `margins` of rows and `margin` of targets are counted in these: no difference of two scores is too large for its type then. */
+#define FX_MARGIN_UNIT(size) ((size) == sizeof(double) ? 0x1p64 : 2.0)
+
 /* What scores go through first: (cap tanh(x / cap) + bias) / temperature. */
 typedef struct {
     double scale;      /* 1 / temperature */
@@ -39,7 +42,7 @@ typedef struct {
 } fx_transform;
 
 /* Where rows_expsum puts what it learns of each row; `margins` and `classes` may both be NULL. Scores may be sums of two,
-   x + low, as rows_transform makes them: then the largest is given, max + max_low. More than FX_FEW(sizeof(float)) floats that are only to
+   x + low, as rows_transform makes them: then the largest is given, max + max_low. More floats than are few that are only to
    be multiplied, or only to be left out, may be given as they are: then max, and max_low, are found. */
 typedef struct {
     double *max;          /* the largest score */

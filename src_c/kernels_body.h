@@ -124,6 +124,15 @@ static inline V OP(below)(V max, V x, V low, int paired, V *rest) {
     return value;
 }
 
+/* The same in units of FX_MARGIN_UNIT. */
+static FX_INLINE V OP(margin)(V max, V x, V low, int paired, V *rest) {
+    V unit = OP(set)((REAL)(1 / FX_MARGIN_UNIT(sizeof(REAL))));
+    if (sizeof(REAL) == sizeof(double) || paired)
+        return OP(below)(OP(mul)(max, unit), OP(mul)(x, unit), OP(mul)(low, unit), paired, rest);
+    *rest = OP(set)(0);
+    return OP(fnma)(x, unit, OP(mul)(max, unit));
+}
+
 static inline V OP(mark_masked)(V x, V e) { return OP(select)(OP(ne)(x, OP(set)(-INFINITY)), e, OP(set)(-1)); }
 
 static inline V OP(load_some)(const REAL *p, ptrdiff_t k, REAL fill) {
@@ -216,8 +225,7 @@ typedef struct {
     SUM margins;
 } OP(tally);
 
-/* Floats that are single numbers: what their exponentials round off may be added up before it is widened to doubles. Their
-   margins are taken as halves, which are finite. */
+/* Floats that are single numbers: what their exponentials round off may be added up before it is widened to doubles. */
 static FX_INLINE int OP(joins)(fx_mode mode) { return sizeof(REAL) == sizeof(float) && !mode.paired; }
 
 /* The margin of scores above -inf, which are counted; and what it rounds off. */
@@ -225,14 +233,8 @@ static FX_INLINE V OP(margin_of)(V score, V score_low, const OP(reference) *to, 
                                  V *rest) {
     M present = OP(ne)(score, OP(set)(-INFINITY));
     tally->present += OP(count)(present);
-    if (OP(joins)(mode)) {
-        V half = OP(set)(0.5);
-        *rest = OP(set)(0);
-        return OP(keep)(present, OP(fnma)(score, half, OP(mul)(to->max, half)));
-    }
-    V margin = OP(below)(to->max, score, OP(sub)(score_low, to->max_low), mode.paired, rest);
-    *rest = OP(keep)(present, *rest);
-    return OP(keep)(present, margin);
+    V low = OP(keep)(present, OP(sub)(score_low, to->max_low));
+    return OP(margin)(to->max, OP(select)(present, score, to->max), low, mode.paired, rest);
 }
 
 static FX_INLINE void OP(put_in)(REAL *e, V score, V value, ptrdiff_t k, fx_mode mode) {
@@ -401,7 +403,6 @@ static FX_INLINE void KERNEL(part_to)(const OP(row) *at, const OP(reference) *to
     out->ties = mode.apart ? (double)(vectors * LANES - tally.others) : 0.0;
     out->margins = out->margins_rest = 0.0;
     if (mode.marked) out->margins = OP(sum_total)(tally.margins, &out->margins_rest);
-    if (joined) out->margins *= 2.0;
     out->classes = (double)tally.present;
     out->others = OP(sum_total)(sum, &out->rest);
     out->shift = (double)OP(first_lane)(to->shift);
@@ -713,7 +714,7 @@ static FX_INLINE void KERNEL(sum_others)(V max, const V *score, const V *value, 
         if (!marked) continue;
         M unmasked = OP(ne)(score[j], OP(set)(-INFINITY));
         present = OP(add)(present, OP(keep)(unmasked, one));
-        V lost, below = OP(difference)(max, score[j], &lost);
+        V lost, below = OP(margin)(max, score[j], OP(set)(0), 0, &lost);
         margin = OP(sum_add_exact)(margin, OP(keep)(unmasked, below), OP(keep)(unmasked, lost));
     }
     OP(to_doubles)(max, out->max + first, rows);
@@ -799,7 +800,7 @@ static FX_INLINE void KERNEL(expsum_group)(const REAL *x, const REAL *low, int p
             if (marked) {
                 M unmasked = OP(ne)(score.at[u], OP(set)(-INFINITY));
                 present = OP(add)(present, OP(keep)(unmasked, one));
-                V lost, below = OP(below)(max, score.at[u], OP(sub)(low_of.at[u], max_low), paired, &lost);
+                V lost, below = OP(margin)(max, score.at[u], OP(sub)(low_of.at[u], max_low), paired, &lost);
                 margin = OP(sum_add_both)(margin, OP(keep)(unmasked, below), OP(keep)(unmasked, lost), !paired);
                 value.at[u] = OP(mark_masked)(score.at[u], value.at[u]);
             }
@@ -1423,7 +1424,8 @@ typedef struct {
 static inline OP(scaling) OP(scale_by)(double factor, double offset) {
     int tiny = fabs(factor) < (double)SMALLEST_NORMAL;
     OP(scaling) by = {OP(set)((REAL)((double)SMALLEST_NORMAL / fabs(factor))), OP(set)(tiny ? TWO_TO_MINUS_BIAS : 1),
-                      OP(set)((REAL)(tiny ? factor * (double)TWO_TO_BIAS : factor)), OP(set)((REAL)offset)};
+                      OP(set)((REAL)(tiny ? factor * (double)TWO_TO_BIAS : factor)), OP(set)((REAL)offset),
+                      OP(set)(factor == factor ? 0 : (REAL)NAN)};
     return by;
 }
 
@@ -1677,13 +1679,8 @@ static inline void OP(target_step)(OP(targets) *so_far, const REAL *y, const REA
     M set = OP(ne)(target, zero);
     int here = OP(count)(set);
     if (!here) return;
-    V score = OP(load_some)(x + i, k, 0), rest, below;
-    if (paired) {
-        below = OP(two_sum)(top, OP(sub)(zero, score), &rest);
-        rest = OP(add)(rest, OP(sub)(top_low, OP(load_some)(low + i, k, 0)));
-    } else {
-        below = OP(difference)(top, score, &rest);
-    }
+    V score = OP(load_some)(x + i, k, 0), score_low = paired ? OP(load_some)(low + i, k, 0) : zero, rest;
+    V below = OP(margin)(top, score, OP(sub)(score_low, top_low), paired, &rest);
     /* A score at the maximum has margin 0 even if both are infinite. */
     if (infinite) below = OP(keep)(OP(ne)(score, top), below);
     below = OP(keep)(set, below);

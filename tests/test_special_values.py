@@ -360,3 +360,37 @@ def test_probabilities_are_at_most_one(isa: str, dtype: type, classes: int) -> N
         x += rng.uniform(low, high, (rows, 1)).astype(dtype)
         for given in (x, np.asfortranarray(x)):
             assert fx.softmax(given, axis=1).max() <= 1
+
+
+# ---- scores at both ends of the range --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["labels", "dense", "csr"])
+@pytest.mark.parametrize("classes", [3, 7, 20, 40, 70, 300])
+@both_dtypes
+def test_differences_of_scores_beyond_the_range(dtype: Any, classes: int, form: str, isa: str) -> None:
+    """A share of such a difference is a finite loss."""
+    largest = dtype(np.finfo(dtype).max)
+    logits = np.zeros((2, classes), dtype)
+    logits[0, :3] = largest, -largest, -largest / 2
+    logits[1, :] = np.arange(classes)
+    shares = np.full(logits.shape, 0.5 / classes)
+    shares[:, 0] += 0.5
+    targets: Any = {"labels": [0, 1], "dense": shares, "csr": scipy.sparse.csr_array(shares)}[form]
+    for smoothing in (0.125, 0.0):
+        value, grad = fx.softmax_cross_entropy(logits, targets, grad=True, reduction="none", label_smoothing=smoothing)
+        exact = oracle.softmax_cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)
+        assert np.isfinite(value).all()
+        assert oracle.ulp_error(value, exact.loss).max() <= 2
+        assert oracle.ulp_error(grad, exact.grad, exact.scale).max() <= 4
+
+
+@pytest.mark.parametrize("classes", [3, 7, 20, 40, 70, 300])
+@both_dtypes
+def test_nan_reaches_masked_classes_of_its_row(dtype: Any, classes: int, isa: str) -> None:
+    for at in (0, classes - 1):
+        logits = np.ones((1, classes), dtype)
+        logits[0, 1], logits[0, at] = -INF, NAN
+        for smoothing in (0.0, 0.1):
+            value, grad = fx.softmax_cross_entropy(logits, [at], grad=True, label_smoothing=smoothing)
+            assert np.isnan(value) and np.isnan(grad).all()
