@@ -1414,10 +1414,10 @@ static double KERNEL(row_stored_moment)(const REAL *e, const REAL *x, const REAL
 
 /* ---- from exponentials to gradients and curvature ---------------------------------------------------- */
 
-/* factor * e + offset, the product flushed to zero below the smallest normal number, masked classes 0. Where
-   the factor itself is not a normal number, 2^-BIAS of it is applied first. */
+/* factor * e + offset, the product flushed to zero below the smallest normal number; `masked` where an exponential is marked as
+   such, 0 but in a row of NaN. Where the factor itself is not a normal number, 2^-BIAS of it is applied first. */
 typedef struct {
-    V least, first, factor, offset;
+    V least, first, factor, offset, masked;
 } OP(scaling);
 
 /* The same for one row in all lanes. */
@@ -1442,7 +1442,8 @@ static inline OP(scaling) OP(scale_each_by)(const double *factor, const double *
         f64_store(scaled + i, f64_mul(f, f64_select(tiny, f64_set((double)TWO_TO_BIAS), one)));
     }
     OP(scaling) by = {OP(of_doubles)(least, LANES), OP(of_doubles)(first, LANES), OP(of_doubles)(scaled, LANES),
-                      offset ? OP(of_doubles)(offset, rows) : OP(set)(0)};
+                      offset ? OP(of_doubles)(offset, rows) : OP(set)(0), OP(set)(0)};
+    by.masked = OP(keep)(OP(ne)(by.factor, by.factor), by.factor);
     return by;
 }
 
@@ -1450,7 +1451,7 @@ static inline V OP(scaled)(V e, const OP(scaling) *by, int tiny, int shifted) {
     V counted = OP(keep)(OP(ge)(e, by->least), e);
     if (tiny) counted = OP(mul)(counted, by->first);
     if (!shifted) return OP(mul)(counted, by->factor);
-    return OP(keep)(OP(not_lt)(e, OP(set)(0)), OP(fma)(counted, by->factor, by->offset));
+    return OP(select)(OP(not_lt)(e, OP(set)(0)), OP(fma)(counted, by->factor, by->offset), by->masked);
 }
 
 /* `out` may be `e`. Both ends are vectors that overlap others, not parts of vectors: a masked store keeps the loads of the
