@@ -212,6 +212,29 @@ static FX_INLINE REAL KERNEL(max_of)(const REAL *x, const uint8_t *left_out, ptr
 
 static REAL KERNEL(max)(const REAL *x, ptrdiff_t n) { return KERNEL(max_of)(x, NULL, 0, n); }
 
+/* The same of floats, and their sum in double. */
+static FX_NOINLINE REAL KERNEL(max_and_sum)(const REAL *x, ptrdiff_t n, double *sum) {
+    V max[4], lowest = OP(set)(-INFINITY);
+    SUM sums[] = {OP(sum_zero)(), OP(sum_zero)()};
+    for (int u = 0; u < 4; ++u) max[u] = lowest;
+    ptrdiff_t i = 0;
+    for (; i + 4 * LANES <= n; i += 4 * LANES) {
+        for (int u = 0; u < 4; ++u) {
+            V score = OP(load)(x + i + u * LANES);
+            max[u] = OP(max)(score, max[u]);
+            sums[u % 2] = OP(sum_add)(sums[u % 2], score);
+        }
+    }
+    for (; i < n; i += LANES) {
+        ptrdiff_t k = n - i < LANES ? n - i : LANES;
+        max[0] = OP(max)(OP(load_some)(x + i, k, -INFINITY), max[0]);
+        sums[0] = OP(sum_add)(sums[0], OP(load_some)(x + i, k, 0));
+    }
+    double rest;
+    *sum = OP(sum_total)(sums[0], &rest) + OP(sum_total)(sums[1], &rest);
+    return OP(max_lane)(OP(max)(OP(max)(max[0], max[1]), OP(max)(max[2], max[3])));
+}
+
 /* Of a row in which some are left out. */
 static FX_NOINLINE REAL KERNEL(max_left)(const REAL *x, const uint8_t *left_out, ptrdiff_t left_out_ahead,
                                          ptrdiff_t n) {
@@ -964,13 +987,38 @@ static inline void KERNEL(scale_max)(const fx_transform *by, const fx_rows *out,
     out->max_low[row] = fabs(out->max[row]) < INFINITY ? (double)OP(first_lane)(rest) : 0.0;
 }
 
+/* A row of floats near zero, none of them -inf: their margins are the maximum that many times, less their sum. What a double
+   rounds off of that is nothing beside the logarithm of the row's sum, or beside margins where that is small. Otherwise
+   only the maximum is found; returns whether it was not. */
+static FX_NOINLINE int KERNEL(expsum_summed)(const OP(row) *at, const fx_rows *out, ptrdiff_t row) {
+    double scores;
+    REAL max = KERNEL(max_and_sum)(at->x, at->n, &scores);
+    out->max[row] = (double)max;
+    if (!isfinite(scores) || !OP(is_plain)(max)) return 0;
+    fx_rows without = *out;
+    without.margins = NULL;
+    fx_part sum = {0}, part = {0};
+    int how = FX_WHOLE;
+    while (how != FX_DONE) how = KERNEL(expsum_parts)(at, how, &without, row, &sum, &part);
+    out->margins[row] = ((double)at->n * (double)max - scores) / FX_MARGIN_UNIT(sizeof(REAL));
+    out->margins_rest[row] = 0.0;
+    out->classes[row] = (double)at->n;
+    return 1;
+}
+
 /* A row of more than FEW scores. */
 static inline void KERNEL(expsum_row)(const OP(row) *at, const fx_rows *out, ptrdiff_t row) {
     if (fx_is_long(at->n, out)) {
         KERNEL(expsum_long)(*at, out, row);
         return;
     }
-    if (!out->max_given) out->max[row] = KERNEL(max_of_parts)(at, out->left_out_stride);
+    int summed = sizeof(REAL) == sizeof(float) && out->margins && !at->paired && !at->by && !at->left_out &&
+                 !out->max_given && at->n < 2 * FX_PART;
+    if (summed) {
+        if (KERNEL(expsum_summed)(at, out, row)) return;
+    } else if (!out->max_given) {
+        out->max[row] = KERNEL(max_of_parts)(at, out->left_out_stride);
+    }
     if (sizeof(REAL) == sizeof(float) && at->by) KERNEL(scale_max)(at->by, out, row);
     if (!(fabs(out->max[row]) < INFINITY)) {
         KERNEL(limit_row)(at->x, at->n, out->max[row], at->e, 1, out, row);
@@ -1488,9 +1536,12 @@ static void KERNEL(rows_scale)(const REAL *e, ptrdiff_t e_stride, ptrdiff_t rows
         const REAL *row = e + i * e_stride;
         REAL *to = out + i * stride;
         OP(scaling) by = OP(scale_by)(factor[i], offset ? offset[i] : 0.0);
-        if (offset)
+        int tiny = fabs(factor[i]) < (double)SMALLEST_NORMAL;
+        if (offset && (tiny || COMPACT))
             KERNEL(scale_row)(row, n, &by, 1, 1, to);
-        else if (fabs(factor[i]) < (double)SMALLEST_NORMAL)
+        else if (offset)
+            KERNEL(scale_row)(row, n, &by, 0, 1, to);
+        else if (tiny)
             KERNEL(scale_row)(row, n, &by, 1, 0, to);
         else
             KERNEL(scale_row)(row, n, &by, 0, 0, to);
