@@ -23,6 +23,7 @@ cdef extern from "kernels.h" nogil:
         double *margins_rest
         double *classes
         int max_given
+        int coarse
         int precise
         const fx_transform *by
         const uint8_t *left_out

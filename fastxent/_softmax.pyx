@@ -224,6 +224,7 @@ cdef Py_ssize_t lay_out(const Call *c, Scratch *s, char *memory, Py_ssize_t item
     s.hard.at_label = s.at_label
     s.stats.max_given = c.transformed and not c.folded
     s.stats.by = &c.transform if c.folded and not c.has_left_out else NULL
+    s.stats.coarse = c.plain and not c.double_scores
     s.stats.precise = needs_digits(c)
     s.stats.near = fetches_near
     s.stats.long_from = long_from

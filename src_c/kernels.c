@@ -150,6 +150,12 @@ static void f64k_rows_log_total(ptrdiff_t rows, const fx_rows *of, double *log_t
     for (ptrdiff_t i = 0; i < rows; i += F64_LANES) {
         ptrdiff_t k = rows - i < F64_LANES ? rows - i : F64_LANES;
         f64v tied = f64_sub(f64_load_part(of->ties + i, k, 1.0), f64_set(1.0)), lost;
+        if (of->coarse) {
+            f64v total = f64_add(tied, f64_load_part(of->others + i, k, 0.0));
+            f64_store_part(log_total + i, f64_plain_log1p(total), k);
+            f64_store_part(rest + i, f64_set(0), k);
+            continue;
+        }
         f64v t = f64_two_sum(tied, f64_load_part(of->others + i, k, 0.0), &lost);
         lost = f64_add(f64_load_part(of->rest + i, k, 0.0), lost);
         f64_store_part(log_total + i, f64_log1p(t, &lost), k);
@@ -187,13 +193,23 @@ static void f64k_hard_figures(ptrdiff_t rows, const fx_rows *of, const double *l
         f64_store_part(out->loss + i, f64_keep(counts, f64_add(loss, lost)), k);
         if (!out->factor) continue;
         f64v ties = f64_load_part(of->ties + i, k, 1.0), others = f64_load_part(of->others + i, k, 0.0);
+        f64v total = f64_load_part(of->stored + i, k, 1.0), all = f64_add(ties, others);
+        if (of->coarse) {
+            f64v not_label = f64_add(f64_sub(ties, f64_plain_exp(f64_sub(zero, margin))), others), share = scale;
+            if (out->weight) share = f64_mul(share, weight);
+            if (out->mass) share = f64_mul(share, mass);
+            share = f64_div(share, f64_mul(all, total));
+            f64_store_part(out->factor + i, f64_keep(counts, f64_mul(share, all)), k);
+            f64_store_part(out->at_label + i, f64_keep(counts, f64_fnma(f64_mul(share, total), not_label, zero)), k);
+            continue;
+        }
         f64v at = f64_exp_nonpositive(f64_sub(zero, margin), &lost);
-        f64v not_p = f64_div(f64_add(f64_sub(ties, at), others), f64_add(ties, others));
+        f64v not_p = f64_div(f64_add(f64_sub(ties, at), others), all);
         /* With what it rounds off, as the total has it. */
         f64v by_rest = f64_set(out->scale_rest), by = scale;
         if (out->weight) by = f64_multiple(weight, by, &by_rest);
         if (out->mass) by = f64_multiple(mass, by, &by_rest);
-        f64v total = f64_load_part(of->stored + i, k, 1.0), total_rest = f64_load_part(of->stored_rest + i, k, 0.0);
+        f64v total_rest = f64_load_part(of->stored_rest + i, k, 0.0);
         f64v inverse = f64_div(one, total), factor = f64_mul(by, inverse);
         lost = f64_add(f64_fnma(factor, total_rest, f64_remainder(by, factor, total)), by_rest);
         factor = f64_fma(f64_finite_rest(lost), inverse, factor);

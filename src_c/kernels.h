@@ -56,6 +56,7 @@ typedef struct {
     double *margins_rest; /* what `margins` rounds off (double only) */
     double *classes;      /* how many scores are above -inf */
     int max_given;        /* the largest scores are there already, as rows_transform finds them */
+    int coarse;           /* logarithms, and what hard_figures finds, to the digits that floats need */
     int precise; /* `others` to more digits than usual, for losses that would magnify its error; e must not be x */
     const fx_transform *by;  /* of floats that are yet to be multiplied by its scale, or NULL */
     const uint8_t *left_out; /* of floats: not 0 where scores are yet to become -inf, or NULL; not together with `by` */

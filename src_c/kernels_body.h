@@ -91,6 +91,33 @@ static inline double f32_sum_total(f32s s, double *rest) {
 }
 #endif
 
+#ifndef FX_PLAIN_DOUBLES
+#define FX_PLAIN_DOUBLES
+/* What floats need of these, in double: 33 bits. 2^-n e^(t + low) for n = power_of_two(t) and a small low. */
+static inline f64v f64_plain_exp_mantissa(f64v t, f64v low, f64v n) {
+    f64v one = f64_set(1), r = f64_add(f64_fnma(n, f64_set(PAIR_LN2), t), low);
+    f64v tail = f64_polynomial(r, plain_exp_coefficients, sizeof plain_exp_coefficients);
+    return f64_fma(f64_fma(tail, r, one), r, one);
+}
+/* e^t for t <= 0, which floats do not see below e^-700. The maximum of a number and NaN, in this order, is NaN everywhere. */
+static inline f64v f64_plain_exp(f64v t) {
+    f64v bounded = f64_max(f64_set(-700), t), n = f64_power_of_two(bounded);
+    return f64_scale2(f64_plain_exp_mantissa(bounded, f64_set(0), n), n);
+}
+/* log(1 + f) for f in [0, 1], from s = f / (2 + f) */
+static inline f64v f64_plain_log(f64v s) {
+    f64v z = f64_mul(s, s), p = f64_polynomial(z, plain_log_coefficients, sizeof plain_log_coefficients);
+    return f64_mul(s, f64_fma(z, p, f64_set(2)));
+}
+/* log(1 + t) for t >= 0: 1 + t = 2^k (1 + f) */
+static inline f64v f64_plain_log1p(f64v t) {
+    f64v one = f64_set(1), u = f64_add(one, t), k = f64_exponent(u);
+    f64v f = f64_select(f64_ne(k, f64_set(0)), f64_sub(f64_mantissa(u), one), t);
+    f64v value = f64_fma(k, f64_set(PAIR_LN2), f64_plain_log(f64_div(f, f64_add(f64_set(2), f))));
+    return f64_select(f64_ne(t, t), t, value);
+}
+#endif
+
 #ifndef FX_OF_DOUBLES
 #define FX_OF_DOUBLES
 /* k doubles, at most as many as a vector of either type has lanes, in that type; and back. */
@@ -865,7 +892,7 @@ static inline void KERNEL(finish_rows)(ptrdiff_t rows, int brief, const fx_rows 
         f64v sum = f64_mul(others, down), low = f64_keep(near, max_low), rest, total_rest, quotient_rest, unit_rest;
         f64v total, quotient, limit = f64_add(ties, others);
         if (brief) {
-            f64v unit = f64_exp_mantissa_pair(t, low, 1, n, 0, &rest);
+            f64v unit = f64_plain_exp_mantissa(t, low, n);
             quotient = f64_div(sum, unit);
             total = f64_fma(ties, unit, sum);
             quotient_rest = total_rest = zero;

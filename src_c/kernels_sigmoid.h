@@ -112,13 +112,6 @@ static inline f64_wide f64_wide_exp(f64_wide t, int exactly) {
     f64m counts = f64_not_lt(t.value, f64_set(LOG_SMALLEST_NORMAL));
     return f64_wide_keep(counts, (f64_wide){f64_scale2(p.value, n), f64_scale2(p.rest, n)});
 }
-/* Floats do not see what is below e^-700. The maximum of a number and NaN, in this order, is NaN everywhere. */
-static inline f64v f64_plain_exp(f64v t) {
-    f64v one = f64_set(1), bounded = f64_max(f64_set(-700), t), n = f64_power_of_two(bounded);
-    f64v r = f64_fnma(n, f64_set(PAIR_LN2), bounded);
-    f64v tail = f64_polynomial(r, plain_exp_coefficients, sizeof plain_exp_coefficients);
-    return f64_scale2(f64_fma(f64_fma(tail, r, one), r, one), n);
-}
 static inline f32_wide f32_wide_exp(f32_wide t, int exactly) {
     (void)exactly;
     return (f32_wide){f64_plain_exp(t.low), f64_plain_exp(t.high)};
@@ -174,9 +167,7 @@ static inline void f64_plain_logistic(f64v size, f64v *log, f64v *small, f64v *l
     f64v inverse = f64_div(f64_set(1), f64_mul(above_one, above_two));
     *large = f64_mul(inverse, above_two);
     *small = f64_mul(e, *large);
-    f64v s = f64_mul(e, f64_mul(inverse, above_one)), z = f64_mul(s, s);
-    f64v p = f64_polynomial(z, plain_log_coefficients, sizeof plain_log_coefficients);
-    *log = f64_mul(s, f64_fma(z, p, f64_set(2)));
+    *log = f64_plain_log(f64_mul(e, f64_mul(inverse, above_one)));
 }
 static inline f32_wide_logistic f32_wide_logistic_of(f32_wide size, int exactly) {
     (void)exactly;

@@ -152,8 +152,13 @@ static fx_rows draw_figures(ptrdiff_t rows) {
         if (pick(16) == 0) others[i] = rest[i] = 0.0;
         if (pick(32) == 0) others[i] = NAN;
     }
-    return (fx_rows){
-        .max = max, .ties = ties, .others = others, .rest = rest, .stored = stored, .stored_rest = stored_rest};
+    return (fx_rows){.max = max,
+                     .ties = ties,
+                     .others = others,
+                     .rest = rest,
+                     .stored = stored,
+                     .stored_rest = stored_rest,
+                     .coarse = (int)pick(2)};
 }
 
 static void f64_check_rows_log_total(const fx_f64_kernels *ours, const fx_f64_kernels *scalar) {
@@ -176,13 +181,14 @@ static void f64_check_hard_figures(const fx_f64_kernels *ours, const fx_f64_kern
     for (int i = 0; i < LENGTHS; ++i) {
         ptrdiff_t n = length_of(i);
         fx_rows of = draw_figures(n);
-        scalar->rows_log_total(n, &of, log_total, rest);
         for (ptrdiff_t j = 0; j < n; ++j) {
             weight[j] = pick(4) ? uniform() : 0.0;
             mass[j] = uniform() * 2.0;
             margin[j] = of.ties[j] > 1.0 || pick(3) == 0 ? 0.0 : -log(uniform()) * 10.0;
             score[j] = of.max[j] - margin[j];
+            if (margin[j] > 0.0) of.others[j] += exp(-margin[j]); /* the label's is one of them */
         }
+        scalar->rows_log_total(n, &of, log_total, rest);
         int weighted = (int)pick(2), massive = (int)pick(2), scored = (int)pick(2), graded = (int)pick(2);
         for (int k = 0; k < 2; ++k) {
             for (int part = 0; part < 3; ++part) f64_clear(out[k][part], out[k][part]);
