@@ -371,8 +371,10 @@ static FX_INLINE SUM OP(count_more)(SUM sum, const BUNDLED(vector) * score, cons
 }
 
 /* Positive floats are added up without widening each: what an addition to `total` rounds off (Dekker) is added to `lost`, and
-   what that rounds off to `rest`. Both begin larger than each of what will be added to them, which is taken off at the end. */
+   what that rounds off to `rest`. Both begin larger than each of what will be added to them, which is taken off at the end:
+   that pays from some length of a row on. */
 #define TOGETHER 16
+#define TOGETHER_FROM 512
 typedef struct {
     V total, lost, rest;
 } OP(running);
@@ -413,7 +415,7 @@ static FX_INLINE void KERNEL(part_to)(const OP(row) *at, const OP(reference) *to
         scale = OP(set)((REAL)at->by->scale);
         scale_low = OP(set)(OP(scale_low)(at->by));
     }
-    int joined = OP(joins)(mode), together = RUNNING && joined && !mode.apart;
+    int joined = OP(joins)(mode), together = RUNNING && joined && !mode.apart && n >= TOGETHER_FROM;
     if (!mode.paired || mode.scaled) {
         BUNDLED(reference) all = OP(refer_all)(to);
         OP(running) from = OP(run_from)(top);
