@@ -225,7 +225,7 @@ cdef Py_ssize_t lay_out(const Call *c, Scratch *s, char *memory, Py_ssize_t item
     s.stats.max_given = c.transformed and not c.folded
     s.stats.by = &c.transform if c.folded and not c.has_left_out else NULL
     s.stats.coarse = c.plain and not c.double_scores
-    s.stats.precise = needs_digits(c)
+    s.stats.precise = not c.linear or c.z_loss != 0.0
     s.stats.near = fetches_near
     s.stats.long_from = long_from
     if not c.paired:
@@ -257,12 +257,6 @@ cdef Py_ssize_t lay_out(const Call *c, Scratch *s, char *memory, Py_ssize_t item
         s.soft_curve = take(&memory, rows)
         s.elements = take(&memory, ELEMENTS * c.classes * sizeof(extended))
     return memory - start + 64
-
-
-cdef inline bint needs_digits(const Call *c) noexcept nogil:
-    """Whether what is asked for magnifies the errors of exponentials. A z-loss adds at most sqrt(z_loss log(classes))
-    of them, where the loss without it is as small as its logarithm allows: less than 0.2 below this limit."""
-    return not c.linear or c.z_loss > (0.0 if c.has_vector else 0.002)
 
 
 cdef inline double below(double max, double score) noexcept nogil:
