@@ -1492,7 +1492,8 @@ static double KERNEL(row_stored_moment)(const REAL *e, const REAL *x, const REAL
 /* ---- from exponentials to gradients and curvature ---------------------------------------------------- */
 
 /* factor * e + offset, the product flushed to zero below the smallest normal number; `masked` where an exponential is marked as
-   such, 0 but in a row of NaN. Where the factor itself is not a normal number, 2^-BIAS of it is applied first. */
+   such, 0 but in a row of NaN. Where the factor itself is not a normal number, it stands 2^64 times as large, which makes it one
+   wherever a product is, and `first` takes that off. */
 typedef struct {
     V least, first, factor, offset, masked;
 } OP(scaling);
@@ -1500,8 +1501,8 @@ typedef struct {
 /* The same for one row in all lanes. */
 static inline OP(scaling) OP(scale_by)(double factor, double offset) {
     int tiny = fabs(factor) < (double)SMALLEST_NORMAL;
-    OP(scaling) by = {OP(set)((REAL)((double)SMALLEST_NORMAL / fabs(factor))), OP(set)(tiny ? TWO_TO_MINUS_BIAS : 1),
-                      OP(set)((REAL)(tiny ? factor * (double)TWO_TO_BIAS : factor)), OP(set)((REAL)offset),
+    OP(scaling) by = {OP(set)((REAL)((double)SMALLEST_NORMAL / fabs(factor))), OP(set)(tiny ? C(0x1p-64, 0x1p-64f) : 1),
+                      OP(set)((REAL)(tiny ? factor * 0x1p64 : factor)), OP(set)((REAL)offset),
                       OP(set)(factor == factor ? 0 : (REAL)NAN)};
     return by;
 }
@@ -1515,8 +1516,8 @@ static inline OP(scaling) OP(scale_each_by)(const double *factor, const double *
         f64v f = f64_load_part(factor + i, k, 1.0), size = f64_abs(f);
         f64m tiny = f64_lt(size, smallest);
         f64_store(least + i, f64_div(smallest, size));
-        f64_store(first + i, f64_select(tiny, f64_set((double)TWO_TO_MINUS_BIAS), one));
-        f64_store(scaled + i, f64_mul(f, f64_select(tiny, f64_set((double)TWO_TO_BIAS), one)));
+        f64_store(first + i, f64_select(tiny, f64_set(0x1p-64), one));
+        f64_store(scaled + i, f64_mul(f, f64_select(tiny, f64_set(0x1p64), one)));
     }
     OP(scaling) by = {OP(of_doubles)(least, LANES), OP(of_doubles)(first, LANES), OP(of_doubles)(scaled, LANES),
                       offset ? OP(of_doubles)(offset, rows) : OP(set)(0), OP(set)(0)};
