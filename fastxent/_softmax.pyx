@@ -292,6 +292,11 @@ cdef inline double rounded_off(extended exact, double value) noexcept nogil:
     return <double>(exact - value) if isfinite(value) else 0.0
 
 
+cdef inline double nearest(extended exact) noexcept nogil:
+    """A double that is finite if the number is: what it lacks is its rest."""
+    return DBL_MAX if DBL_MAX < exact < INFINITY else <double>exact
+
+
 # ---- targets of a chunk -----------------------------------------------------------------------------------
 
 cdef inline bint is_left_out(const Call *c, Py_ssize_t row, Py_ssize_t j) noexcept nogil:
@@ -310,7 +315,7 @@ cdef inline void set_hard(const Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t la
         s.margin[i] = below(s.stats.max[i], score)
     else:
         exact = exactly_below(s, i, score, low)
-        s.margin[i] = <double>exact
+        s.margin[i] = nearest(exact)
         s.margin_rest[i] = rounded_off(exact, s.margin[i])
 
 
@@ -378,7 +383,7 @@ cdef inline void read_dense(Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row, c
         set_hard(c, s, i, target.last, y[target.last], x[target.last], low[target.last] if low != NULL else 0.0)
     else:
         margin = (<extended>target.margin + target.margin_rest) * FX_MARGIN_UNIT(sizeof(real))
-        set_soft(s, i, target.sum, target.sum_rest, <double>margin, rounded_off(margin, <double>margin))
+        set_soft(s, i, target.sum, target.sum_rest, nearest(margin), rounded_off(margin, nearest(margin)))
 
 
 cdef inline void read_sparse(const Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row, const real *x,
@@ -406,8 +411,8 @@ cdef inline void read_sparse(const Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t
     if stored == 1:
         set_hard(c, s, i, last, <double>mass, x[last], low[last] if low != NULL else 0.0)
     else:
-        set_soft(s, i, <double>mass, rounded_off(mass, <double>mass), <double>margin,
-                 rounded_off(margin, <double>margin))
+        set_soft(s, i, <double>mass, rounded_off(mass, <double>mass), nearest(margin),
+                 rounded_off(margin, nearest(margin)))
 
 
 cdef bint misplaced(const Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row, const real *like) noexcept nogil:
@@ -667,7 +672,8 @@ cdef void figure(Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row, double weigh
     cdef wide curve_scale = scale * inverse_temperature
     cdef wide log_total = <wide>log_of_total(c, s, i)
     cdef wide smoothing = c.smoothing, kept = 1 - smoothing, mixed = 0, margins = 0
-    cdef wide margin = <wide>s.margin[i] + s.margin_rest[i], mass = s.mass[i], p = 0, not_p = 0
+    # Of a margin that does not count nothing is left, infinite as it may be.
+    cdef wide margin = <wide>s.margin[i] + s.margin_rest[i] if kept != 0 else 0, mass = s.mass[i], p = 0, not_p = 0
     cdef wide value, slope, bend, moment, label_bend = 0, log_partition, z, root
     cdef wide at[3]
     cdef Sums sums

@@ -42,8 +42,8 @@ typedef struct {
 } fx_transform;
 
 /* Where rows_expsum puts what it learns of each row; `margins` and `classes` may both be NULL. Scores may be sums of two,
-   x + low, as rows_transform makes them: then the largest is given, max + max_low. More floats than are few that are only to
-   be multiplied, or only to be left out, may be given as they are: then max, and max_low, are found. */
+   x + low, as rows_transform makes them: then the largest is given, max + max_low. In rows of more than FX_FEW classes, floats
+   that are only to be multiplied, or only to be left out, may be given as they are: then max, and max_low, are found. */
 typedef struct {
     double *max;          /* the largest score */
     double *max_low;      /* NULL where scores are single numbers */

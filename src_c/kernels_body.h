@@ -151,7 +151,7 @@ static inline V OP(below)(V max, V x, V low, int paired, V *rest) {
     return value;
 }
 
-/* The same in units of FX_MARGIN_UNIT. */
+/* The same in units of FX_MARGIN_UNIT; of floats that are single numbers it is rounded. */
 static FX_INLINE V OP(margin)(V max, V x, V low, int paired, V *rest) {
     V unit = OP(set)((REAL)(1 / FX_MARGIN_UNIT(sizeof(REAL))));
     if (sizeof(REAL) == sizeof(double) || paired)
@@ -1016,9 +1016,9 @@ static inline void KERNEL(scale_max)(const fx_transform *by, const fx_rows *out,
     out->max_low[row] = fabs(out->max[row]) < INFINITY ? (double)OP(first_lane)(rest) : 0.0;
 }
 
-/* A row of floats near zero, none of them -inf: their margins are the maximum that many times, less their sum. What a double
-   rounds off of that is nothing beside the logarithm of the row's sum, or beside margins where that is small. Otherwise
-   only the maximum is found; returns whether it was not. */
+/* A row of floats whose maximum is near zero, none of them -inf: their margins are that maximum as many times, less their sum.
+   What a double rounds off of that is nothing beside the logarithm of the row's sum, or beside margins where that is small.
+   Returns whether it was such a row; of another one the maximum is found, and nothing else. */
 static FX_NOINLINE int KERNEL(expsum_summed)(const OP(row) *at, const fx_rows *out, ptrdiff_t row) {
     double scores;
     REAL max = KERNEL(max_and_sum)(at->x, at->n, &scores);

@@ -385,6 +385,44 @@ def test_differences_of_scores_beyond_the_range(dtype: Any, classes: int, form: 
         assert oracle.ulp_error(grad, exact.grad, exact.scale).max() <= 4
 
 
+@pytest.mark.parametrize("form", ["labels", "dense", "csr"])
+@pytest.mark.parametrize("classes", [3, 20, 70])
+@both_dtypes
+def test_weighted_difference_beyond_the_range(dtype: Any, classes: int, form: str, isa: str) -> None:
+    largest = dtype(np.finfo(dtype).max) * dtype(0.9)
+    logits = np.zeros((1, classes), dtype)
+    logits[0, :2] = largest, -largest
+    hot = np.zeros(logits.shape)
+    hot[0, 1] = 1
+    targets: Any = {"labels": [1], "dense": hot, "csr": scipy.sparse.csr_array(hot)}[form]
+    options = {"label_smoothing": 0.5, "sample_weight": [0.125], "reduction": "none"}
+    value, grad = fx.softmax_cross_entropy(logits, targets, grad=True, **options)
+    exact = oracle.softmax_cross_entropy(logits, targets, **options)
+    assert oracle.ulp_error(value, exact.loss).max() <= 2
+    assert oracle.ulp_error(grad, exact.grad, exact.scale).max() <= 4
+
+
+@both_dtypes
+def test_a_masked_label_that_is_smoothed_away(dtype: Any, isa: str) -> None:
+    logits = np.array([[-INF, 0, 0]], dtype)
+    for targets in ([0], np.array([[1.0, 0, 0]]), np.array([[0.5, 0.25, 0.25]])):
+        value = fx.softmax_cross_entropy(logits, targets, label_smoothing=1.0)
+        assert value == pytest.approx(np.log(2), rel=1e-6)
+
+
+@pytest.mark.parametrize("classes", [3, 20, 57, 70, 1000])
+def test_tiny_weights_of_floats(classes: int, isa: str) -> None:
+    logits = np.zeros((1, classes), np.float32)
+    logits[0, 0] = 38.75
+    for weight in (1e-30, 1e-36, 2e-38):
+        options = {"sample_weight": [weight], "reduction": "sum"}
+        value, grad = fx.softmax_cross_entropy(logits, [1], grad=True, **options)
+        exact = oracle.softmax_cross_entropy(logits, [1], **options)
+        assert oracle.ulp_error(np.float32(value), exact.loss).max() <= 2
+        assert oracle.ulp_error(grad[:, :2], exact.grad[:, :2]).max() <= 4
+        assert not grad[:, 2:].any()
+
+
 @pytest.mark.parametrize("classes", [3, 7, 20, 40, 70, 300])
 @both_dtypes
 def test_nan_reaches_masked_classes_of_its_row(dtype: Any, classes: int, isa: str) -> None:
