@@ -53,7 +53,7 @@ typedef struct {
     double *stored;       /* sum of all stored exponentials, those equal to max included */
     double *stored_rest;  /* what `stored` rounds off */
     double *margins;      /* sum of max - x over scores above -inf; asks that exponentials of -inf be stored as -1 */
-    double *margins_rest; /* what `margins` rounds off (double only) */
+    double *margins_rest; /* what `margins` rounds off */
     double *classes;      /* how many scores are above -inf */
     int max_given;        /* the largest scores are there already, as rows_transform finds them */
     int coarse;           /* logarithms, and what hard_figures finds, to the digits that floats need */

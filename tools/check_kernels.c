@@ -243,7 +243,7 @@ static void check_widening(void (*ours)(const uint16_t *, float *, ptrdiff_t),
     }
 }
 
-/* More classes than are few, with the bits of rows_scale and rows_put, wherever the rows begin, and nothing beside them. */
+/* Rows one by one, with the bits of rows_scale and rows_put, wherever they begin, and nothing beside them. */
 static void f32_check_rows_stream(const fx_f32_kernels *ours, const fx_f32_kernels *scalar) {
     static float e[SIZE], streamed[SIZE], stored[SIZE];
     const fx_f32_kernels *both[] = {ours, scalar};
