@@ -36,6 +36,7 @@ cdef extern from "kernels.h" nogil:
     Py_ssize_t fx_part_size(Py_ssize_t start, Py_ssize_t n)
     double fx_larger(double max, double more)
     void fx_fence()
+    void fx_ask_for(const char *start, Py_ssize_t bytes)
     Py_ssize_t fx_streamed_from()
     bint fx_fetches_near()
     Py_ssize_t fx_long_from()

@@ -32,12 +32,12 @@ import numpy as np
 from fastxent._arrays cimport (FLOAT32, FLOAT64, INT32, INT64, UINT64, Integers, Rows, direct_rows, integers_of,
                                is_direct, read_integer, read_rows, rows_of, write_rows)
 from fastxent._heads cimport NOT_P, P, Head, extended, head_of, wide
-from fastxent._kernels cimport (FX_FEW, FX_MARGIN_UNIT, Table, Team, active, end_team, fetches_near, fx_fence, fx_hard,
-                                fx_is_long, fx_part, fx_rows, fx_target, fx_transform, long_from, next_item, real,
-                                row_chain, row_dot, row_moment, row_product, row_refused, row_scale_less,
-                                row_stored_moment, row_subtract, row_target, rows_curvature, rows_expsum, rows_pick,
-                                rows_put, rows_scale, rows_transform, start_team, streamed_from, threads_for,
-                                watch_within)
+from fastxent._kernels cimport (FX_FEW, FX_MARGIN_UNIT, Table, Team, active, end_team, fetches_near, fx_ask_for,
+                                fx_fence, fx_hard, fx_is_long, fx_part, fx_rows, fx_target, fx_transform, long_from,
+                                next_item, real, row_chain, row_dot, row_moment, row_product, row_refused,
+                                row_scale_less, row_stored_moment, row_subtract, row_target, rows_curvature,
+                                rows_expsum, rows_pick, rows_put, rows_scale, rows_transform, start_team,
+                                streamed_from, threads_for, watch_within)
 from fastxent._memory cimport empty
 from fastxent._parts cimport FX_PART, expsum_row, part_size, parts_of, scale_anew, scale_row, threads_within
 from fastxent._rows cimport align, block_size, chunk_rows, mean_of, summed_rows
@@ -882,6 +882,8 @@ cdef inline void read_labels(const Call *c, Scratch *s, const Block *b, real *li
     cdef Py_ssize_t i
     if c.labels.storage == INT64 and c.labels.stride == sizeof(Py_ssize_t):
         memcpy(s.label, c.labels.data + b.first * c.labels.stride, b.count * sizeof(Py_ssize_t))
+        # Those of the next chunk would be waited for.
+        fx_ask_for(c.labels.data + (b.first + b.count) * c.labels.stride, b.count * sizeof(Py_ssize_t))
     else:
         for i in range(b.count):
             s.label[i] = read_integer(&c.labels, b.first + i)

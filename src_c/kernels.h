@@ -91,6 +91,11 @@ static inline void fx_fence(void) {
 #endif
 }
 
+/* So many bytes are asked for, to be read soon. */
+static inline void fx_ask_for(const char *from, ptrdiff_t bytes) {
+    for (ptrdiff_t i = 0; i < bytes; i += 64) __builtin_prefetch(from + i, 0);
+}
+
 /* The larger of what was found so far and in one more part; a NaN is larger than what came before. */
 static inline double fx_larger(double max, double more) { return more > max || more != more ? more : max; }
 
