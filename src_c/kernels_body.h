@@ -215,17 +215,20 @@ static FX_INLINE V OP(load_left)(const REAL *x, const uint8_t *left_out, ptrdiff
     return left_out ? OP(leave_out)(score, left_out, k) : score;
 }
 
+/* How many bytes more than one row the memory is asked for ahead: its end, and the beginning of the one after it, are needed
+   as soon as its maximum is looked for. */
+#define LEAD 256
+
 /* The largest number; where there is a NaN, that or this. x86 takes the second of two if either is a NaN, so what was found
    comes second and is not forgotten. Sums, not this, tell of a NaN. */
 static FX_INLINE REAL KERNEL(max_of)(const REAL *x, const uint8_t *left_out, ptrdiff_t left_out_ahead, ptrdiff_t n) {
     if (n < LANES) return OP(max_lane)(OP(max)(OP(load_left)(x, left_out, n), OP(set)(-INFINITY)));
     /* Both ends may be looked at twice. */
     ptrdiff_t i = OP(to_alignment)(x, n), end = n - LANES;
-    V c = OP(set)(-INFINITY), d = c, a = OP(max)(OP(load_left)(x, left_out, LANES), c);
-    V b = OP(max)(OP(load_left)(x + end, left_out ? left_out + end : NULL, LANES), c);
+    V b = OP(set)(-INFINITY), c = b, d = b, a = OP(max)(OP(load_left)(x, left_out, LANES), b);
     for (; i + 4 * LANES <= n; i += 4 * LANES) {
         V score[4];
-        if (left_out) __builtin_prefetch(left_out + i + left_out_ahead, 0);
+        if (left_out) __builtin_prefetch(left_out + i + left_out_ahead + LEAD, 0);
         for (int u = 0; u < 4; ++u)
             score[u] = OP(load_left)(x + i + u * LANES, left_out ? left_out + i + u * LANES : NULL, LANES);
         a = OP(max)(score[0], a);
@@ -234,6 +237,7 @@ static FX_INLINE REAL KERNEL(max_of)(const REAL *x, const uint8_t *left_out, ptr
         d = OP(max)(score[3], d);
     }
     for (; i + LANES <= n; i += LANES) a = OP(max)(OP(load_left)(x + i, left_out ? left_out + i : NULL, LANES), a);
+    b = OP(max)(OP(load_left)(x + end, left_out ? left_out + end : NULL, LANES), b);
     return OP(max_lane)(OP(max)(OP(max)(a, b), OP(max)(c, d)));
 }
 
@@ -447,10 +451,13 @@ static FX_INLINE void KERNEL(part_to)(const OP(row) *at, const OP(reference) *to
         }
     }
     for (; i + LANES <= n; i += LANES) {
-        if (mode.paired) KERNEL(fetch)((const char *)(x + i) + at->ahead, 0, at->distant, 1);
+        KERNEL(fetch)((const char *)(x + i) + at->ahead, 0, at->distant, 1);
         sum = OP(expsum_step)(sum, at, i, LANES, to, scale, scale_low, top, mode, &tally);
     }
-    if (i < n) sum = OP(expsum_step)(sum, at, i, n - i, to, scale, scale_low, top, mode, &tally);
+    if (i < n) {
+        KERNEL(fetch)((const char *)(x + i) + at->ahead, 0, at->distant, 1);
+        sum = OP(expsum_step)(sum, at, i, n - i, to, scale, scale_low, top, mode, &tally);
+    }
     ptrdiff_t vectors = (n + LANES - 1) / LANES;
     out->ties = mode.apart ? (double)(vectors * LANES - tally.others) : 0.0;
     out->margins = out->margins_rest = 0.0;
@@ -950,7 +957,7 @@ static inline void KERNEL(look_ahead)(OP(row) *at, ptrdiff_t stride, ptrdiff_t e
         at->distant = size >= L1_BYTES;
     } else if (size < DISTANT) {
         at->distant = !wide && size >= DISTANT / 4;
-        at->ahead = at->distant && next > ROWS_AHEAD / 2 ? ROWS_AHEAD / 2 : next;
+        at->ahead = at->distant && next > ROWS_AHEAD / 2 ? ROWS_AHEAD / 2 : next + LEAD;
         at->e_ahead = 0;
     } else if (!wide) {
         at->ahead = 2 * ROWS_AHEAD;
