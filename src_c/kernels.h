@@ -61,7 +61,7 @@ typedef struct {
     const fx_transform *by;  /* of floats that are yet to be multiplied by its scale, or NULL */
     const uint8_t *left_out; /* of floats: not 0 where scores are yet to become -inf, or NULL; not together with `by` */
     ptrdiff_t left_out_stride;
-    int near;            /* memory is asked for less far ahead: see look_ahead */
+    int near;            /* memory is asked for as AMD's processors gain from it: see look_ahead */
     ptrdiff_t long_from; /* see fx_is_long; 0 for no such rows */
     const void *next; /* memory to ask for instead of the next rows, or NULL; for each row so many bytes further on */
     ptrdiff_t next_stride;

@@ -659,10 +659,12 @@ static void KERNEL(rows_put)(REAL *out, ptrdiff_t stride, ptrdiff_t rows, const 
 #define FEW FX_FEW(sizeof(REAL))
 
 /* How many bytes ahead of a row the memory is asked for, where rows are shorter than that; and from which length of a row
-   on in the second-level cache: measured. */
+   on in the second-level cache: measured, as are rows so short that what is written need not be asked for, and so long that
+   a whole one ahead would leave the caches. */
 #define ROWS_AHEAD 8192
 #define DISTANT 8192
-#define L1_BYTES 32768
+#define SHORT_ROW 4800
+#define HUGE_ROW (1 << 20)
 
 /* Ask for memory further on: once for every line that the columns from j on begin in so many rows. */
 static inline void KERNEL(few_fetch)(const REAL *x, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t j, int written) {
@@ -947,21 +949,18 @@ static inline void KERNEL(finish_relative)(ptrdiff_t rows, const fx_rows *out) {
 static inline void KERNEL(look_ahead)(OP(row) *at, ptrdiff_t stride, ptrdiff_t e_stride, int near) {
     ptrdiff_t size = at->n * (ptrdiff_t)sizeof(REAL), next = stride * (ptrdiff_t)sizeof(REAL);
     ptrdiff_t e_next = e_stride * (ptrdiff_t)sizeof(REAL);
-    int wide = sizeof(REAL) == sizeof(double);
     at->ahead = next > ROWS_AHEAD ? next : ROWS_AHEAD;
     at->e_ahead = e_next > ROWS_AHEAD ? e_next : ROWS_AHEAD;
     at->distant = size >= DISTANT;
     if (!near) return;
-    if (!at->e) {
-        /* Nothing else needs the first-level cache. */
-        at->distant = size >= L1_BYTES;
-    } else if (size < DISTANT) {
-        at->distant = !wide && size >= DISTANT / 4;
-        at->ahead = at->distant && next > ROWS_AHEAD / 2 ? ROWS_AHEAD / 2 : next + LEAD;
-        at->e_ahead = 0;
-    } else if (!wide) {
-        at->ahead = 2 * ROWS_AHEAD;
+    if (size >= SHORT_ROW) {
+        at->ahead = next > HUGE_ROW || next < 2 * ROWS_AHEAD ? 2 * ROWS_AHEAD : next + LEAD;
         at->e_ahead = ROWS_AHEAD;
+        at->distant = 1;
+    } else if (at->e) {
+        at->ahead = next + LEAD;
+        at->e_ahead = 0;
+        at->distant = size >= DISTANT / 4;
     }
 }
 
