@@ -65,9 +65,6 @@
 #define KERNEL(name) f64k_##name
 #include "exp_body.h"
 #include "kernels_body.h"
-#include "kernels_sigmoid.h"
-#include "kernels_probability.h"
-#include "kernels_sparse.h"
 #undef REAL
 #undef V
 #undef M
@@ -98,9 +95,6 @@
 #define KERNEL(name) f32k_##name
 #include "exp_body.h"
 #include "kernels_body.h"
-#include "kernels_sigmoid.h"
-#include "kernels_probability.h"
-#include "kernels_sparse.h"
 #include "kernels_stream.h"
 
 /* Whether a label is not in [0, classes). */

@@ -1,4 +1,4 @@
-/* Kernels of the losses on probabilities, included after kernels_body.h for REAL = double and REAL = float.
+/* Kernels of the losses on probabilities, for REAL = double and REAL = float.
 
    Logarithms are taken of what is exact. A probability is split into 2^k (1 + f), where f = p - 1 near one; of 1 - p,
    which rounds for p < 1/2, f is -p or 1 - 2p. Sums of -y log p have terms of one sign. Logarithms of normalised

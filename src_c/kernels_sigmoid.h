@@ -1,4 +1,4 @@
-/* The sigmoid family, for REAL = double and REAL = float, on top of kernels_body.h: elementwise. */
+/* The sigmoid family, for REAL = double and REAL = float, on top of kernels_common.h: elementwise. */
 
 /* ---- numbers with digits to spare ------------------------------------------------------------------ */
 

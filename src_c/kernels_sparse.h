@@ -1,5 +1,5 @@
-/* Products with the rows of a CSR matrix, included after kernels_body.h for REAL = double and REAL = float. An entry
-   goes with a row of a dense matrix, of n columns: so many at a time as stay in registers. */
+/* Products with the rows of a CSR matrix, for REAL = double and REAL = float. An entry goes with a row of a dense matrix, of n
+   columns: so many at a time as stay in registers. */
 
 #ifndef FX_SPARSE
 #define FX_SPARSE
