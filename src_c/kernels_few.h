@@ -7,7 +7,7 @@ static inline void KERNEL(few_fetch)(const REAL *x, ptrdiff_t stride, ptrdiff_t 
     ptrdiff_t line = 64 / (ptrdiff_t)sizeof(REAL), step = stride < line ? line : stride;
     if (j % line) return;
     for (ptrdiff_t i = j; i < rows * stride; i += step)
-        KERNEL(fetch)((const char *)(x + i) + ROWS_AHEAD, written, 0, 1);
+        KERNEL(fetch)((const char *)(x + i) + ROWS_AHEAD, written, 1, 1);
 }
 
 static FX_INLINE void KERNEL(load_tile)(const REAL *x, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t k, V *tile) {

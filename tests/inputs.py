@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-CLASSES = (2, 3, 10, 32, 33, 56, 57, 64, 1000, 150_000)
+CLASSES = (2, 3, 10, 40, 41, 64, 80, 81, 1000, 150_000)
 
 
 def _noise(rng: np.random.Generator, n: int, classes: int) -> np.ndarray:

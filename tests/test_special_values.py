@@ -410,7 +410,7 @@ def test_a_masked_label_that_is_smoothed_away(dtype: Any, isa: str) -> None:
         assert value == pytest.approx(np.log(2), rel=1e-6)
 
 
-@pytest.mark.parametrize("classes", [3, 20, 57, 70, 1000])
+@pytest.mark.parametrize("classes", [3, 20, 70, 81, 1000])
 def test_tiny_weights_of_floats(classes: int, isa: str) -> None:
     logits = np.zeros((1, classes), np.float32)
     logits[0, 0] = 38.75
