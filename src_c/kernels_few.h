@@ -2,7 +2,8 @@
 
 #define FEW FX_FEW(sizeof(REAL))
 
-/* Ask for memory further on: once for every line that the columns from j on begin in so many rows. */
+/* Ask for memory further on, once for every line that the columns from j on begin in so many rows; in the second-level cache,
+   for columns fill the first. */
 static inline void KERNEL(few_fetch)(const REAL *x, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t j, int written) {
     ptrdiff_t line = 64 / (ptrdiff_t)sizeof(REAL), step = stride < line ? line : stride;
     if (j % line) return;
