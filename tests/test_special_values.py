@@ -423,6 +423,17 @@ def test_tiny_weights_of_floats(classes: int, isa: str) -> None:
         assert not grad[:, 2:].any()
 
 
+@pytest.mark.parametrize("classes", [3, 20, 70, 1000])
+@pytest.mark.parametrize("others", [0.0, 125.0, 180.0])
+def test_confident_focal_rows_of_doubles(others: float, classes: int, isa: str) -> None:
+    """Gradients as small as 1e-250, the cube of the share that the others have, beside exponentials of 1e160."""
+    logits = others + np.random.default_rng(0).standard_normal((3, classes))
+    logits[:, 1] = others + 190.0
+    _, grad = fx.softmax_focal_loss(logits, [1, 1, 1], grad=True)
+    exact = oracle.softmax_focal_loss(logits, [1, 1, 1], reduction="mean").grad
+    assert oracle.ulp_error(grad, exact).max() <= 4
+
+
 @pytest.mark.parametrize("classes", [3, 7, 20, 40, 70, 300])
 @both_dtypes
 def test_nan_reaches_masked_classes_of_its_row(dtype: Any, classes: int, isa: str) -> None:
