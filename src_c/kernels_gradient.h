@@ -1,8 +1,8 @@
 /* From exponentials to gradients and curvature. */
 
 /* factor * e + offset, the product flushed to zero below the smallest normal number; `masked` where an exponential is marked as
-   such, 0 but in a row of NaN. Where the factor itself is not a normal number, it stands 2^64 times as large, which makes it one
-   wherever a product is, and `first` takes that off. */
+   such, 0 but in a row of NaN. Where the factor itself is not a normal number of the type, it stands 2^64 times as large, and
+   `first` takes that off: so floats have all digits wherever a product is a normal number. */
 typedef struct {
     V least, first, factor, offset, masked;
 } OP(scaling);
@@ -146,11 +146,12 @@ static inline void OP(curve_row)(double inverse, double not_top, double factor, 
                                  ptrdiff_t step) {
     REAL scaled_root = bent ? (REAL)(root * sqrt((double)TWO_TO_BIAS)) : 0;
     int tiny = bent || fabs(factor) < (double)SMALLEST_NORMAL;
+    double up = bent ? (double)TWO_TO_BIAS : 0x1p64;
     of[0] = (REAL)((double)SMALLEST_NORMAL / fabs(factor));
     of[step] = (REAL)inverse;
     of[2 * step] = (REAL)not_top;
-    of[3 * step] = tiny ? TWO_TO_MINUS_BIAS : 1;
-    of[4 * step] = (REAL)(tiny ? factor * (double)TWO_TO_BIAS : factor);
+    of[3 * step] = (REAL)(tiny ? 1 / up : 1);
+    of[4 * step] = (REAL)(tiny ? factor * up : factor);
     of[5 * step] = scaled_root == 0 && factor == 0 ? (REAL)INFINITY : 0;
     of[6 * step] = scaled_root;
     of[7 * step] = (REAL)((double)scaled_root * (1.0 - not_top) / inverse);

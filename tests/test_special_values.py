@@ -421,6 +421,11 @@ def test_tiny_weights_of_floats(classes: int, isa: str) -> None:
         assert oracle.ulp_error(np.float32(value), exact.loss).max() <= 2
         assert oracle.ulp_error(grad[:, :2], exact.grad[:, :2]).max() <= 4
         assert not grad[:, 2:].any()
+        near = np.where(np.arange(classes) == 0, 40, 37).astype(np.float32)[np.newaxis]
+        hess = fx.softmax_cross_entropy(near, [1], hess=True, **options)[1]
+        wanted = oracle.softmax_cross_entropy(near, [1], **options).hess
+        counts = np.abs(wanted) > 2.4e-38
+        assert oracle.ulp_error(hess[counts], wanted[counts]).max(initial=0) <= 6
 
 
 @pytest.mark.parametrize("classes", [3, 20, 70, 1000])
