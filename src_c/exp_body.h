@@ -11,9 +11,9 @@
 #define TWO_TO_BIAS C(0x1p64, 0x1p32f)
 #define TWO_TO_MINUS_BIAS C(0x1p-64, 0x1p-32f)
 /* Where the maximum lies here, exponentials are stored as they are: what underflows is no normal number as a probability
-   either, none overflows, and their sum leaves the factor that makes gradients of them a normal number. */
+   either, none overflows, and the factor that makes gradients of them is not much smaller than beside shifted ones. */
 #define PLAIN_FROM 1
-#define PLAIN_TO 40
+#define PLAIN_TO C(44, 40)
 #define F64_LOG_SMALLEST_NORMAL -0x1.6232bdd7abcd2p+9
 #define LOG_SMALLEST_NORMAL C(F64_LOG_SMALLEST_NORMAL, -0x1.5d589ep+6f)
 #define SMALLEST_NORMAL C(0x1p-1022, 0x1p-126f)
