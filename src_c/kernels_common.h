@@ -135,6 +135,18 @@ static inline void f32_to_doubles(f32v a, double *p, ptrdiff_t k) {
 }
 #endif
 
+#ifndef FX_ONCE
+#define FX_ONCE
+/* a b + c and c - a b, of floats rounded once even where there is no fused multiply-add. */
+static inline f64v f64_fma_once(f64v a, f64v b, f64v c) { return f64_fma(a, b, c); }
+static inline f32v f32_fma_once(f32v a, f32v b, f32v c) {
+    if (FUSED) return f32_fma(a, b, c);
+    return f32_join(f64_fma(f32_low(a), f32_low(b), f32_low(c)), f64_fma(f32_high(a), f32_high(b), f32_high(c)));
+}
+static inline f64v f64_fnma_once(f64v a, f64v b, f64v c) { return f64_fnma(a, b, c); }
+static inline f32v f32_fnma_once(f32v a, f32v b, f32v c) { return f32_fma_once(f32_sub(f32_set(0), a), b, c); }
+#endif
+
 /* How many of n elements come before the first whole vector that no line of the cache cuts in two. */
 static inline ptrdiff_t OP(to_alignment)(const REAL *p, ptrdiff_t n) {
     ptrdiff_t count = (ptrdiff_t)(-(uintptr_t)p % sizeof(V) / sizeof(REAL));

@@ -38,7 +38,7 @@ static inline V OP(scaled)(V e, const OP(scaling) *by, int tiny, int shifted) {
     V counted = OP(keep)(OP(ge)(e, by->least), e);
     if (tiny) counted = OP(mul)(counted, by->first);
     if (!shifted) return OP(mul)(counted, by->factor);
-    return OP(select)(OP(not_lt)(e, OP(set)(0)), OP(fma)(counted, by->factor, by->offset), by->masked);
+    return OP(select)(OP(not_lt)(e, OP(set)(0)), OP(fma_once)(counted, by->factor, by->offset), by->masked);
 }
 
 /* `out` may be `e`. Both ends are vectors that overlap others, not parts of vectors: a masked store keeps the loads of the

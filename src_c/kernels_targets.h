@@ -77,8 +77,9 @@ static void KERNEL(row_target)(const REAL *y, const REAL *x, const REAL *low, pt
 static void KERNEL(row_subtract)(REAL *out, const REAL *y, ptrdiff_t n, double weight) {
     V w = OP(set)((REAL)weight);
     ptrdiff_t i = 0, k;
-    for (; i + LANES <= n; i += LANES) OP(store)(out + i, OP(fnma)(w, OP(load)(y + i), OP(load)(out + i)));
-    if ((k = n - i)) OP(store_part)(out + i, OP(fnma)(w, OP(load_part)(y + i, k, 0), OP(load_part)(out + i, k, 0)), k);
+    for (; i + LANES <= n; i += LANES) OP(store)(out + i, OP(fnma_once)(w, OP(load)(y + i), OP(load)(out + i)));
+    if ((k = n - i))
+        OP(store_part)(out + i, OP(fnma_once)(w, OP(load_part)(y + i, k, 0), OP(load_part)(out + i, k, 0)), k);
 }
 
 static FX_INLINE void KERNEL(scale_less)(const REAL *e, const REAL *y, ptrdiff_t n, const OP(scaling) *by, int shifted,
@@ -87,7 +88,7 @@ static FX_INLINE void KERNEL(scale_less)(const REAL *e, const REAL *y, ptrdiff_t
     for (ptrdiff_t i = 0, k; i < n; i += k) {
         k = n - i < LANES ? n - i : LANES;
         V scaled = OP(scaled)(OP(load_some)(e + i, k, 0), by, 1, shifted);
-        OP(store_some)(out + i, OP(fnma)(w, OP(load_some)(y + i, k, 0), scaled), k);
+        OP(store_some)(out + i, OP(fnma_once)(w, OP(load_some)(y + i, k, 0), scaled), k);
     }
 }
 
@@ -125,14 +126,26 @@ static void KERNEL(row_product)(const REAL *p, const REAL *v, ptrdiff_t n, doubl
     }
 }
 
+#ifndef FX_CHAIN
+#define FX_CHAIN
+/* curvature slope^2 + gradient bend; of floats in double, for the curvature brings errors enough of its own. */
+static inline f64v f64_chain(f64v curvature, f64v slope, f64v gradient, f64v bend) {
+    return f64_fma(gradient, bend, f64_mul(curvature, f64_mul(slope, slope)));
+}
+static inline f32v f32_chain(f32v curvature, f32v slope, f32v gradient, f32v bend) {
+    return f32_join(f64_chain(f32_low(curvature), f32_low(slope), f32_low(gradient), f32_low(bend)),
+                    f64_chain(f32_high(curvature), f32_high(slope), f32_high(gradient), f32_high(bend)));
+}
+#endif
+
 /* The chain rule for scores that have a slope and a bend: curvature slope^2 + gradient bend, then gradient slope. */
 static void KERNEL(row_chain)(REAL *grad, REAL *hess, const REAL *slope, const REAL *bend, ptrdiff_t n) {
     for (ptrdiff_t i = 0; i < n; i += LANES) {
         ptrdiff_t k = n - i < LANES ? n - i : LANES;
         V s = OP(load_some)(slope + i, k, 0), g = OP(load_some)(grad + i, k, 0);
         if (hess) {
-            V h = OP(mul)(OP(load_some)(hess + i, k, 0), OP(mul)(s, s));
-            OP(store_part)(hess + i, OP(fma)(g, OP(load_some)(bend + i, k, 0), h), k);
+            V h = OP(load_some)(hess + i, k, 0), b = OP(load_some)(bend + i, k, 0);
+            OP(store_part)(hess + i, OP(chain)(h, s, g, b), k);
         }
         OP(store_part)(grad + i, OP(mul)(g, s), k);
     }
