@@ -12,9 +12,7 @@ static inline ptrdiff_t fx_index(const fx_entries *of, ptrdiff_t i) {
 }
 
 /* A row's first lines; of longer ones the processor then finds the rest. */
-static inline void fx_fetch(const char *row, ptrdiff_t size) {
-    for (ptrdiff_t at = 0; at < size && at < 512; at += 64) __builtin_prefetch(row + at);
-}
+static inline void fx_fetch(const char *row, ptrdiff_t size) { fx_ask_for(row, size < 512 ? size : 512); }
 #endif
 
 /* The vectors of a row; the last has `part` elements. */
