@@ -23,6 +23,7 @@ cdef struct Slope:
 
 cdef struct Head:
     Raised raised
+    bint magnifies             # a small 1 - p whose last digits are wrong makes more of the loss's wrong
     double parameter
     void (*of_double)(double nll, double p, double not_p, double power, double lack, double parameter,
                       double *at) noexcept nogil
@@ -75,12 +76,15 @@ cdef inline Head head_of(str name, double parameter) except *:
     cdef Head head
     head.parameter = parameter
     head.raised = NOTHING
+    head.magnifies = False
     if name == "cross_entropy":
         head.of_double, head.of_extended = cross_entropy[double], cross_entropy[extended]
     elif name == "focal":
         head.raised = NOT_P
+        head.magnifies = True
         head.of_double, head.of_extended = focal[double], focal[extended]
     elif name == "poly":
+        head.magnifies = parameter < 0
         head.of_double, head.of_extended = poly[double], poly[extended]
     elif name == "generalized":
         head.raised = P

@@ -225,7 +225,7 @@ cdef Py_ssize_t lay_out(const Call *c, Scratch *s, char *memory, Py_ssize_t item
     s.stats.max_given = c.transformed and not c.folded
     s.stats.by = &c.transform if c.folded and not c.has_left_out else NULL
     s.stats.coarse = c.plain and not c.double_scores
-    s.stats.precise = not c.linear or c.z_loss != 0.0
+    s.stats.precise = c.z_loss != 0.0 or c.head.magnifies or (c.double_scores and not c.linear)
     s.stats.near = fetches_near
     s.stats.long_from = long_from
     if not c.paired:
