@@ -19,6 +19,12 @@
 #define SMALLEST_NORMAL C(0x1p-1022, 0x1p-126f)
 /* Adding and subtracting 1.5 * 2^(mantissa bits) rounds to an integer. */
 #define ROUND_TO_INTEGER C(0x1.8p52, 0x1.8p23f)
+/* Whether the sixteenth root of two is looked up: a brief float takes less time without. */
+#ifdef FX_LOOKUP
+#define BY_ROOTS(brief) (sizeof(REAL) == sizeof(double) || !(brief))
+#else
+#define BY_ROOTS(brief) ((brief) && 0)
+#endif
 
 #ifndef FX_MODE
 #define FX_MODE
@@ -54,6 +60,14 @@ static FX_INLINE V OP(power_of_two)(V t) {
     return OP(sub)(OP(fma)(t, OP(set)(C(F64_LOG2E, F32_LOG2E)), OP(set)(ROUND_TO_INTEGER)), OP(set)(ROUND_TO_INTEGER));
 }
 
+/* The power of two that an exponential is reduced by, as it stands in a sum that rounds it: an integer, or sixteenths where
+   roots of two are looked up. */
+static FX_INLINE V OP(lift)(int brief) { return OP(set)(BY_ROOTS(brief) ? ROUND_TO_INTEGER / 16 : ROUND_TO_INTEGER); }
+static FX_INLINE V OP(lifted_power)(V t, int brief) {
+    return OP(fma)(t, OP(set)(C(F64_LOG2E, F32_LOG2E)), OP(lift)(brief));
+}
+static FX_INLINE V OP(lowered)(V lifted, int brief) { return OP(sub)(lifted, OP(lift)(brief)); }
+
 /* a + b, and what that rounds off (Knuth). */
 static FX_INLINE V OP(two_sum)(V a, V b, V *rest) {
     V sum = OP(add)(a, b), rounded = OP(sub)(sum, a);
@@ -68,15 +82,30 @@ static FX_INLINE V OP(product)(V x, V scale, V scale_low, V *rest) {
     return product;
 }
 
-/* 2^-n e^(t + low) for n = power_of_two(t), low small and counted if `paired`. Floats with a fused multiply-add may take a
+#ifdef FX_LOOKUP
+/* 2^(j / 16) e^r for a small r and the j that `lifted` ends in, and what the last addition loses (0.52 ulp). */
+static FX_INLINE V OP(exp_from_root)(V r, V lifted, V *rest) {
+    V tail = OP(polynomial)(r, TYPE(root_exp_coefficients), sizeof TYPE(root_exp_coefficients));
+    V less = OP(fma)(OP(mul)(tail, r), r, r), root = OP(lookup)(lifted, TYPE(roots));
+    V more = OP(fma)(root, less, OP(lookup)(lifted, TYPE(roots_low)));
+    V value = OP(add)(root, more);
+    *rest = OP(add)(OP(sub)(root, value), more);
+    return value;
+}
+#endif
+
+/* 2^-n e^(t + low) for n = lowered power, rounded down; low is small and counted if `paired`. Floats with a fused multiply-add may take a
    short way (0.87 ulp; without one it would be 1.14) if `brief`. Otherwise what is lost in rounding 1 + r is added to the
    tail (0.69 ulp), and what the last addition loses is given to `rest`. */
-static FX_INLINE V OP(exp_mantissa_pair)(V t, V low, int paired, V n, int brief, V *rest) {
-    V one = OP(set)(1), ln2_low = OP(set)(C(F64_LN2_LOW, F32_LN2_LOW));
+static FX_INLINE V OP(exp_mantissa_pair)(V t, V low, int paired, V lifted, int brief, V *rest) {
+    V one = OP(set)(1), ln2_low = OP(set)(C(F64_LN2_LOW, F32_LN2_LOW)), n = OP(lowered)(lifted, brief);
     V high = OP(fnma)(n, OP(set)(C(F64_LN2_HIGH, F32_LN2_HIGH)), t);
     V r = paired ? OP(add)(high, OP(fnma)(n, ln2_low, low)) : OP(fnma)(n, ln2_low, high);
-    V tail = OP(exp_tail)(r);
     *rest = OP(set)(0);
+#ifdef FX_LOOKUP
+    if (BY_ROOTS(brief)) return OP(exp_from_root)(r, lifted, rest);
+#endif
+    V tail = OP(exp_tail)(r);
     if (sizeof(REAL) == sizeof(float) && FUSED && brief) return OP(fma)(OP(fma)(tail, r, one), r, one);
     V head = OP(add)(one, high);
     V lost = OP(fnma)(n, ln2_low, OP(add)(OP(sub)(one, head), high));
@@ -87,15 +116,11 @@ static FX_INLINE V OP(exp_mantissa_pair)(V t, V low, int paired, V n, int brief,
     return value;
 }
 
-static FX_INLINE V OP(exp_mantissa)(V t, V n, int brief, V *rest) {
-    return OP(exp_mantissa_pair)(t, OP(set)(0), 0, n, brief, rest);
-}
-
 /* e^(t + low) for t <= 0 and a small low, counted if `paired`: flushed to zero below the smallest normal number, and what it
    rounds off (nothing where that is too small for a normal number). */
 static FX_INLINE V OP(exp_nonpositive_pair)(V t, V low, int paired, V *rest) {
-    V n = OP(power_of_two)(t);
-    V value = OP(scale2)(OP(exp_mantissa_pair)(t, low, paired, n, 0, rest), n);
+    V lifted = OP(lifted_power)(t, 0), n = OP(lowered)(lifted, 0);
+    V value = OP(scale2)(OP(exp_mantissa_pair)(t, low, paired, lifted, 0, rest), n);
     *rest = OP(keep)(OP(lt)(OP(set)(C(-600, -60)), t), OP(scale2)(*rest, n));
     return OP(keep)(OP(not_lt)(t, OP(set)(LOG_SMALLEST_NORMAL)), value);
 }
@@ -207,11 +232,12 @@ static FX_INLINE V OP(exp_relative)(V x, V low, const OP(reference) *to, fx_mode
         low = OP(sub)(less, OP(sub)(sum, t));
         t = sum;
     }
-    V n = OP(power_of_two)(t);
+    int is_long = sizeof(REAL) == sizeof(double) && !mode.brief;
+    V lifted = OP(lifted_power)(t, mode.brief), n = is_long ? OP(power_of_two)(t) : OP(lowered)(lifted, mode.brief);
     V power = mode.plain ? n : OP(sub)(n, to->shift);
     V mantissa, less, less_rest;
-    if (sizeof(REAL) == sizeof(float) || mode.brief)
-        mantissa = OP(exp_mantissa_pair)(t, low, mode.paired, n, mode.brief, rest);
+    if (!is_long)
+        mantissa = OP(exp_mantissa_pair)(t, low, mode.paired, lifted, mode.brief, rest);
     else
         mantissa = OP(exp_mantissa_long)(t, mode.paired ? low : OP(set)(0), n, rest, &less, &less_rest);
     V value = OP(scale2)(mantissa, power);
@@ -223,8 +249,8 @@ static FX_INLINE V OP(exp_relative)(V x, V low, const OP(reference) *to, fx_mode
 /* The same of x - max, with what that difference rounds off: 2^BIAS times too large, wherever the maximum is. */
 static FX_INLINE V OP(exp_below)(V x, V max, V *rest) {
     V low, t = OP(two_sum)(x, OP(sub)(OP(set)(0), max), &low);
-    V n = OP(power_of_two)(t), power = OP(add)(n, OP(set)(BIAS));
-    V value = OP(scale2)(OP(exp_mantissa_pair)(t, low, 1, n, 1, rest), power);
+    V lifted = OP(lifted_power)(t, 1), power = OP(add)(OP(lowered)(lifted, 1), OP(set)(BIAS));
+    V value = OP(scale2)(OP(exp_mantissa_pair)(t, low, 1, lifted, 1, rest), power);
     M counts = OP(not_lt)(t, OP(set)(-REACH));
     *rest = OP(keep)(counts, OP(scale2)(*rest, power));
     return OP(keep)(counts, value);

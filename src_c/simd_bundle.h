@@ -69,4 +69,15 @@
 FX_BUNDLE(double, f64v, f64m, f64, f64b)
 FX_BUNDLE(float, f32v, f32m, f32, f32b)
 
+#ifdef FX_LOOKUP
+static FX_INLINE f64b f64b_lookup(f64b index, const double *table) {
+    f64b of;
+    FX_EACH(f64_lookup(index.at[u], table))
+}
+static FX_INLINE f32b f32b_lookup(f32b index, const float *table) {
+    f32b of;
+    FX_EACH(f32_lookup(index.at[u], table))
+}
+#endif
+
 #endif
