@@ -1,4 +1,4 @@
-"""New arrays for results; the memory of large ones is kept when they are freed (kept_memory.h)."""
+"""New arrays for results; the memory of all but small ones is kept when they are freed (kept_memory.h)."""
 import os
 
 cimport numpy as cnp
@@ -14,6 +14,7 @@ cdef extern from "kept_memory.h":
     void *fx_memory_realloc(void *context, void *memory, size_t size) noexcept
     void fx_memory_free(void *context, void *memory, size_t size) noexcept
     size_t fx_memory_keep(size_t most) noexcept
+    int fx_memory_serves(size_t size) noexcept
     size_t fx_memory_default() noexcept
 
 cdef extern from "numpy/arrayobject.h":
@@ -30,10 +31,6 @@ cdef extern from "numpy/arrayobject.h":
     object PyDataMem_SetHandler(object handler)
 
 cnp.import_array()
-
-# numpy asks for huge pages from this size on; smaller results come out of the heap as they went into it.
-cdef enum:
-    LARGE = 1 << 22
 
 cdef PyDataMem_Handler handler
 memset(&handler, 0, sizeof(handler))
@@ -52,7 +49,7 @@ cdef cnp.ndarray empty(int ndim, cnp.npy_intp *shape, int type_number):
     cdef int i
     for i in range(ndim):
         size *= shape[i]
-    if size < LARGE:
+    if not fx_memory_serves(size):
         return cnp.PyArray_EMPTY(ndim, shape, type_number, 0)
     before = PyDataMem_SetHandler(capsule)
     try:
@@ -64,7 +61,7 @@ cdef cnp.ndarray empty(int ndim, cnp.npy_intp *shape, int type_number):
 def empty_like(cnp.ndarray array not None, dtype=None):
     """`numpy.empty_like`, never of a subclass."""
     cdef object kind = array.dtype if dtype is None else dtype
-    if cnp.PyArray_SIZE(array) * kind.itemsize < LARGE:
+    if not fx_memory_serves(cnp.PyArray_SIZE(array) * kind.itemsize):
         return np.empty_like(array, kind, subok=False)
     before = PyDataMem_SetHandler(capsule)
     try:
@@ -74,17 +71,19 @@ def empty_like(cnp.ndarray array not None, dtype=None):
 
 
 def set_kept_memory(n_bytes):
-    """Keep at most so much memory of large results that were freed, for those of the next calls.
+    """Keep at most so much memory of results that were freed, for those of the next calls.
 
-    New memory costs about as much as computing what goes into it: the system clears every page. So results of 4 MiB
-    and more leave theirs to the next one of about that size. What is kept is given back before new memory is asked
-    for such a result, and taken by the system whenever memory is short (Linux only; elsewhere nothing is kept, nor
-    where the address space of the process is limited, unless you say how much).
+    New memory costs about as much as computing what goes into it: the system clears every page. So results of 128 KiB
+    and more leave theirs to the next one of about that size. Blocks of 4 MiB and more are given back before new memory
+    is asked for such a result, and taken by the system whenever memory is short; smaller ones, of which there are 16 at
+    most, stay (Linux only; elsewhere nothing is kept, nor where the address space of the process is limited, unless you
+    say how much).
 
     Parameters
     ----------
     n_bytes : int or None
-        The most that is kept, in bytes, from now on; 0 gives all of it back. None for the default: a sixteenth of the
+        The most that is kept, in bytes, from now on; 0 gives all of it back, and below 4 MiB none is kept of smaller
+        results. None for the default: a sixteenth of the
         machine's memory, at most 1 GiB, or what the environment variable ``FASTXENT_KEPT_MEMORY`` says, in bytes.
 
     Returns

@@ -88,27 +88,21 @@ static inline f32_wide f32_wide_scale(f32_wide a, f64v b) { return (f32_wide){f6
 
 /* e^t for t <= 0, flushed to zero below the smallest normal number: `exactly`, or with a rest good to three bits. */
 static inline f64_wide f64_wide_exp(f64_wide t, int exactly) {
-    f64v n = f64_power_of_two(t.value), low = f64_set(F64_LN2_LOW), one = f64_set(1);
-    f64v high = f64_fnma(n, f64_set(F64_LN2_HIGH), t.value);
-    f64_wide p;
-    if (exactly) {
-        f64v product = f64_mul(n, low);
-        f64_wide r;
-        r.value = f64_difference(high, product, &r.rest);
-        r.rest = f64_add(r.rest, f64_add(t.rest, f64_remainder(product, n, low)));
-        f64v tail = f64_polynomial(r.value, pair_exp_coefficients, sizeof pair_exp_coefficients);
-        p = (f64_wide){f64_set(PAIR_SIXTH), f64_set(PAIR_SIXTH_REST)};
-        p = f64_wide_add_smaller(p, f64_widen(f64_mul(r.value, tail)));
-        p = f64_wide_add_smaller(f64_wide_set(0.5), f64_wide_mul(p, r));
-        p = f64_wide_add_smaller(f64_wide_set(1), f64_wide_mul(p, r));
-        p = f64_wide_add_smaller(f64_wide_set(1), f64_wide_mul(p, r));
-    } else {
-        f64v r = f64_add(f64_fnma(n, low, high), t.rest), head = f64_add(one, high);
-        f64v lost = f64_add(f64_fnma(n, low, f64_add(f64_sub(one, head), high)), t.rest);
-        f64v tail = f64_fma(f64_exp_tail(r), f64_mul(r, r), lost);
-        p.value = f64_add(head, tail);
-        p.rest = f64_add(f64_sub(head, p.value), tail);
+    f64_wide p, r;
+    if (!exactly) {
+        p.value = f64_exp_nonpositive_pair(t.value, t.rest, 1, &p.rest);
+        return p;
     }
+    f64v n = f64_power_of_two(t.value), low = f64_set(F64_LN2_LOW), product = f64_mul(n, low);
+    f64v high = f64_fnma(n, f64_set(F64_LN2_HIGH), t.value);
+    r.value = f64_difference(high, product, &r.rest);
+    r.rest = f64_add(r.rest, f64_add(t.rest, f64_remainder(product, n, low)));
+    f64v tail = f64_polynomial(r.value, pair_exp_coefficients, sizeof pair_exp_coefficients);
+    p = (f64_wide){f64_set(PAIR_SIXTH), f64_set(PAIR_SIXTH_REST)};
+    p = f64_wide_add_smaller(p, f64_widen(f64_mul(r.value, tail)));
+    p = f64_wide_add_smaller(f64_wide_set(0.5), f64_wide_mul(p, r));
+    p = f64_wide_add_smaller(f64_wide_set(1), f64_wide_mul(p, r));
+    p = f64_wide_add_smaller(f64_wide_set(1), f64_wide_mul(p, r));
     f64m counts = f64_not_lt(t.value, f64_set(LOG_SMALLEST_NORMAL));
     return f64_wide_keep(counts, (f64_wide){f64_scale2(p.value, n), f64_scale2(p.rest, n)});
 }

@@ -51,6 +51,25 @@ def test_the_next_result_stands_where_the_last_one_was(kept) -> None:
 
 
 @linux
+def test_small_results_and_large_ones_do_not_make_room_for_each_other(kept) -> None:
+    kept(1 << 28)
+    large = gradient()
+    small = [gradient(rows) for rows in (50, 300)]
+    where = [address(array) for array in (large, *small)]
+    del large, small
+    again = [gradient(), *map(gradient, (50, 300))]
+    assert [address(array) for array in again] == where
+    del again
+    another = [gradient(2 * N), *map(gradient, (50, 300))]
+    assert [address(array) for array in another[1:]] == where[1:]
+    # Blocks of about the size serve, and the heap where little may be kept.
+    del another
+    assert address(gradient(280)) == where[2]
+    kept(1 << 20)
+    assert address(gradient(300)) not in where
+
+
+@linux
 def test_every_function_with_large_results_shares_it(kept) -> None:
     kept(1 << 28)
     where = set()
