@@ -83,7 +83,7 @@ static FX_INLINE V OP(product)(V x, V scale, V scale_low, V *rest) {
 }
 
 #ifdef FX_LOOKUP
-/* 2^(j / 16) e^r for a small r and the j that `lifted` ends in, and what the last addition loses (0.52 ulp). */
+/* 2^(j / 16) e^r for a small r and the j that `lifted` ends in, and what the last addition loses (0.57 ulp). */
 static FX_INLINE V OP(exp_from_root)(V r, V lifted, V *rest) {
     V tail = OP(polynomial)(r, TYPE(root_exp_coefficients), sizeof TYPE(root_exp_coefficients));
     V less = OP(fma)(OP(mul)(tail, r), r, r), root = OP(lookup)(lifted, TYPE(roots));

@@ -19,6 +19,9 @@ This script
      in the arithmetic of the dtype, with and without fma, by the operation sequences of the
      functions exp_*, log1p_* below.  Kernels that follow them inherit the measured errors.
 
+Where a table of sixteen numbers is looked up as fast as anything is computed, n is a multiple of 1/16 and fewer
+terms do: derive_roots.
+
 The powers of the focal loss need more digits than the result has: exp and log with 11 to spare, in
 pairs of doubles for float64, in doubles for float32.  Of these series the first terms are the exact
 ones, and the rest a polynomial in double: derive_powers.
@@ -53,6 +56,7 @@ class Format:
     ln2_hi_bits: int  # n * LN2_HI is exact while |n| < 2^(precision - ln2_hi_bits)
     exp_degree: int
     exp_lowest: int  # e^t is measured for t in [exp_lowest, 20]
+    root_terms: int  # coefficients of q where n is a multiple of 1/16
     log_error: int  # allowed relative error of log(1+f), as a power of two
 
     @property
@@ -74,8 +78,8 @@ class Format:
         return {"LOG2E": self.round(1 / mp.ln2), "LN2_HI": hi, "LN2_LO": self.round(mp.ln2 - hi)}
 
 
-F32 = Format("float32", np.float32, np.float64, 24, 14, 6, -366, -28)
-F64 = Format("float64", np.float64, LD, 53, 41, 11, -2800, -58)
+F32 = Format("float32", np.float32, np.float64, 24, 14, 6, -366, 2, -28)
+F64 = Format("float64", np.float64, LD, 53, 41, 11, -2800, 6, -58)
 
 
 class Arithmetic:
@@ -161,9 +165,14 @@ def round_coefficients(fmt, grid, target, weight, count):
     return rounded
 
 
-def exp_problem():
+def exp_bound(parts):
+    """The largest |r| where n is a multiple of 1 / parts."""
+    return mp.ln2 / (2 * parts) * mp.mpf("1.0001")
+
+
+def exp_problem(parts=1):
     """q(r) = (e^r - 1 - r) / r^2, for the relative error of e^r."""
-    bound = mp.ln2 / 2 * mp.mpf("1.0001")
+    bound = exp_bound(parts)
     grid = chebyshev_grid(-bound, bound)
     return grid, [(mp.exp(r) - 1 - r) / r**2 for r in grid], [r**2 / mp.exp(r) for r in grid]
 
@@ -175,9 +184,9 @@ def log_problem():
     return grid, [(a - 2) / z for z, a in pairs], [z / a for z, a in pairs]
 
 
-def exp_approximation_error(q, size=10000):
+def exp_approximation_error(q, parts=1, size=10000):
     """Largest relative error of 1 + r (1 + r q(r)), evaluated exactly."""
-    bound = mp.ln2 / 2 * mp.mpf("1.0001")
+    bound = exp_bound(parts)
     poly = [*reversed(q), 1, 1]
     points = (bound * i / size for i in range(-size, size + 1))
     return max(abs(mp.polyval(poly, r) / mp.exp(r) - 1) for r in points)
@@ -224,6 +233,15 @@ def exp_compensated(a, q, t):
     head = 1 + hi
     tail = a.fma(-n, a.ln2_lo, (1 - head) + hi)  # the bracket is exact: |hi| < 1
     return n, head + a.fma(a.horner(q, r), r * r, tail)
+
+
+def exp_from_root(a, q, roots, t):
+    """As exp_horner for sixteenths of a power of two, each of them a number and what it rounds off."""
+    k = np.rint(t * a.log2e * 16)
+    n = np.floor(k / 16)
+    r = a.fma(-k / 16, a.ln2_lo, a.fma(-k / 16, a.ln2_hi, t))
+    root, low = roots[:, (k - 16 * n).astype(int)]
+    return n, root + a.fma(root, a.fma(a.horner(q, r) * r, r, r), low)
 
 
 def log_tail(a, coefficients, f, low):
@@ -393,6 +411,23 @@ def derive_exp(fmt, rng):
             print_worst(function.__name__, fused, result)
 
 
+def derive_roots(fmt, rng):
+    print(f"\n{fmt.name} exp: e^r as above for |r| <= ln 2 / 32, and roots of two")
+    q = round_coefficients(fmt, *exp_problem(16), fmt.root_terms)
+    print_coefficients(fmt, "c", 2, q)
+    print_approximation_error(fmt, "rounded", exp_approximation_error(q, 16))
+    exact = [mp.mpf(2) ** (mp.mpf(j) / 16) for j in range(16)]
+    high = [fmt.round(root) for root in exact]
+    low = [fmt.round(root - above) for root, above in zip(exact, high, strict=True)]
+    for j, (above, below) in enumerate(zip(high, low, strict=True)):
+        print(f"  2^({j:>2} / 16) = {fmt.literal(above)} + {fmt.literal(below)}")
+
+    evaluate = partial(exp_from_root, Arithmetic(fmt, True), q, np.array([high, low]).astype(fmt.dtype))
+    points = exp_sample(fmt, rng)
+    result = worst(fmt, evaluate, exp_reference(fmt), points, lambda t, n: mp.exp(t - n * mp.ln2))
+    print_worst("exp_from_root", True, result)
+
+
 def derive_log(fmt, rng):
     print(f"\n{fmt.name} log: R(z) = z (L1 + L2 z + ...), wanted error < 2^{fmt.log_error}")
     problem = log_problem()
@@ -471,6 +506,7 @@ def main():
         for name, value in fmt.constants().items():
             print(f"  {name:<7} {fmt.literal(value):<26} // {mp.nstr(value, 20)}")
         derive_exp(fmt, rng)
+        derive_roots(fmt, rng)
         derive_log(fmt, rng)
     derive_powers()
 
