@@ -82,9 +82,9 @@ def set_kept_memory(n_bytes):
     Parameters
     ----------
     n_bytes : int or None
-        The most that is kept, in bytes, from now on; 0 gives all of it back, and below 4 MiB none is kept of smaller
-        results. None for the default: a sixteenth of the
-        machine's memory, at most 1 GiB, or what the environment variable ``FASTXENT_KEPT_MEMORY`` says, in bytes.
+        The most that is kept, in bytes, from now on; nothing below 4 MiB, and 0 gives all of it back. None for the
+        default: a sixteenth of the machine's memory, at most 1 GiB, or what the environment variable
+        ``FASTXENT_KEPT_MEMORY`` says, in bytes.
 
     Returns
     -------

@@ -15,18 +15,20 @@
 #define HUGE ((size_t)1 << 21)
 /* What a block says of itself stands before the memory that is given out. */
 #define HEADER ((size_t)64)
-#define MOST_BLOCKS 16
 /* From this size on a heap may give memory back to the system as soon as it is freed. */
 #define SMALLEST ((size_t)1 << 17)
-/* Smaller ones are not offered to the system, which takes a tenth of the time that they are computed in, and make no room. */
-#define OFFERED ((size_t)1 << 22)
+/* From this size on a block is large: it makes room for others, and while it is kept the system may take its memory. To offer
+   that would take a tenth of the time that a small one is computed in. */
+#define LARGE ((size_t)1 << 22)
+/* Of either kind. */
+#define MOST_BLOCKS 16
 
 typedef struct {
     size_t length;
 } block;
 
 /* The oldest first. */
-static block *kept[MOST_BLOCKS];
+static block *kept[2 * MOST_BLOCKS];
 static int kept_blocks;
 static size_t kept_bytes, most_bytes;
 
@@ -42,24 +44,32 @@ static void drop(int i) {
     munmap(dropped, dropped->length);
 }
 
-/* So that large results never have more memory than without all this. */
-static void make_room(void) {
-    for (int i = 0; i < kept_blocks;) {
-        if (kept[i]->length < OFFERED)
-            ++i;
-        else
-            drop(i);
+static int is_large(const block *of) { return of->length >= LARGE; }
+
+/* The oldest large block or the oldest small one, or -1; and how many of the kind there are. */
+static int find_oldest(int large, int *count) {
+    int oldest = -1;
+    *count = 0;
+    for (int i = kept_blocks - 1; i >= 0; --i) {
+        if (is_large(kept[i]) != large) continue;
+        oldest = i;
+        ++*count;
     }
+    return oldest;
 }
 
+/* Less than a large block is not worth the trouble. */
+static size_t limit(void) { return most_bytes < LARGE ? 0 : most_bytes; }
+
 static block *map(size_t length) {
-    char *start = mmap(NULL, length + HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    size_t more = length < HUGE ? 0 : HUGE;
+    char *start = mmap(NULL, length + more, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (start == MAP_FAILED) return NULL;
-    size_t before = (HUGE - (size_t)start % HUGE) % HUGE;
+    size_t before = more ? (HUGE - (size_t)start % HUGE) % HUGE : 0;
     if (before) munmap(start, before);
-    munmap(start + before + length, HUGE - before);
+    if (more) munmap(start + before + length, more - before);
     block *made = (block *)(start + before);
-    madvise(made, length, MADV_HUGEPAGE);
+    if (more) madvise(made, length, MADV_HUGEPAGE);
     made->length = length;
     return made;
 }
@@ -78,7 +88,8 @@ void *fx_memory_malloc(void *context, size_t size) {
     if (best >= 0) {
         found = take(best);
     } else {
-        if (length >= OFFERED) make_room();
+        /* So that large results never have more memory than without all this. */
+        for (int oldest, count; length >= LARGE && (oldest = find_oldest(1, &count)) >= 0;) drop(oldest);
         found = map(length);
     }
     return found ? (char *)found + HEADER : NULL;
@@ -89,16 +100,22 @@ void fx_memory_free(void *context, void *memory, size_t size) {
     (void)size;
     if (!memory) return;
     block *freed = (block *)((char *)memory - HEADER);
-    if (freed->length > most_bytes) {
+    int large = is_large(freed), count;
+    /* The oldest of its kind goes first, and no large block for a small one. */
+    for (int oldest; (oldest = find_oldest(large, &count)) >= 0;) {
+        if (count < MOST_BLOCKS && kept_bytes + freed->length <= limit()) break;
+        drop(oldest);
+    }
+    while (large && kept_blocks && kept_bytes + freed->length > limit()) drop(0);
+    if (kept_bytes + freed->length > limit()) {
         munmap(freed, freed->length);
         return;
     }
-    while (kept_blocks == MOST_BLOCKS || kept_bytes + freed->length > most_bytes) drop(0);
     kept[kept_blocks++] = freed;
     kept_bytes += freed->length;
 #ifdef MADV_FREE
     /* The system may take it whenever memory is short; the page of the header is not offered. */
-    if (freed->length >= OFFERED) madvise((char *)freed + PAGE, freed->length - PAGE, MADV_FREE);
+    if (large) madvise((char *)freed + PAGE, freed->length - PAGE, MADV_FREE);
 #endif
 }
 
@@ -116,11 +133,11 @@ void *fx_memory_realloc(void *context, void *memory, size_t size) {
 size_t fx_memory_keep(size_t most) {
     size_t before = most_bytes;
     most_bytes = most;
-    while (kept_bytes > most_bytes) drop(0);
+    while (kept_bytes > limit()) drop(0);
     return before;
 }
 
-int fx_memory_serves(size_t size) { return size >= (most_bytes < OFFERED ? OFFERED : SMALLEST); }
+int fx_memory_serves(size_t size) { return size >= (limit() ? SMALLEST : LARGE); }
 
 size_t fx_memory_default(void) {
     long pages = sysconf(_SC_PHYS_PAGES), bytes = sysconf(_SC_PAGESIZE);

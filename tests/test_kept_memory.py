@@ -1,4 +1,4 @@
-"""The memory of large results is kept for the next ones, and given back."""
+"""The memory of results is kept for the next ones, and given back."""
 
 from __future__ import annotations
 
@@ -62,11 +62,37 @@ def test_small_results_and_large_ones_do_not_make_room_for_each_other(kept) -> N
     del again
     another = [gradient(2 * N), *map(gradient, (50, 300))]
     assert [address(array) for array in another[1:]] == where[1:]
-    # Blocks of about the size serve, and the heap where little may be kept.
+    # Blocks of about the size serve.
     del another
     assert address(gradient(280)) == where[2]
+
+
+@linux
+def test_many_small_results_leave_a_large_one_its_memory(kept) -> None:
+    kept(1 << 28)
+    large = gradient()
+    where = address(large)
+    small = [gradient(50 + i) for i in range(40)]
+    del large, small
+    assert address(gradient()) == where
+
+
+@linux
+def test_small_results_take_little_room(kept) -> None:
+    def mappings() -> int:
+        with open("/proc/self/maps") as file:
+            return len(file.readlines())
+
+    kept(1 << 28)
+    before = mappings()
+    small = [gradient(50) for _ in range(400)]
+    assert mappings() < before + 100
+    # Where little may be kept, nothing is.
+    where = {address(array) for array in small}
     kept(1 << 20)
-    assert address(gradient(300)) not in where
+    del small
+    assert mappings() < before + 4
+    assert address(gradient(50)) not in where
 
 
 @linux
