@@ -60,8 +60,12 @@ cdef inline wide excess(wide nll, wide not_p) noexcept nogil:
 
 cdef inline void poly(wide nll, wide p, wide not_p, wide power, wide lack, wide epsilon, wide *at) noexcept nogil:
     """nll + epsilon (1 - p), for an epsilon near -1 as well."""
-    at[0] = (1 + epsilon) * nll - epsilon * excess(nll, not_p) if nll != INFINITY else nll
-    at[1] = 1 + epsilon - epsilon * not_p
+    if epsilon > 0:
+        at[0] = nll + epsilon * not_p
+        at[1] = 1 + epsilon * p
+    else:
+        at[0] = (1 + epsilon) * nll - epsilon * excess(nll, not_p) if nll != INFINITY else nll
+        at[1] = 1 + epsilon - epsilon * not_p
     at[2] = -epsilon * p
 
 

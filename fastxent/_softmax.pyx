@@ -1068,7 +1068,7 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
     cdef real *hess = NULL
     cdef real *grad = NULL
     cdef const double *offset
-    cdef bint in_place, streamed = False, capped = c.transform.cap > 0.0, has_targets
+    cdef bint in_place, reads_scores, streamed = False, capped = c.transform.cap > 0.0, has_targets
     b.first = which * c.chunk
     b.count = min(c.chunk, c.n - b.first)
     b.low = b.e = NULL
@@ -1094,8 +1094,10 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
     if c.has_grad or c.has_hess:
         out = place(&c.grad if c.has_grad else &c.hess, &b, <real *>s.out, n, &out_stride)
         streamed = c.streamed and (s.anew or c.within == 1) and out != <real *>s.out and out_stride == n
-        if (n <= FX_FEW(sizeof(real)) or streamed or (capped and not c.has_grad)
-                or (in_place and (c.kind != LABELS or s.stats.precise or c.temperature != NULL))):
+        # Whether scores are read once more when their exponentials are there.
+        reads_scores = (c.kind != LABELS or s.stats.precise or c.temperature != NULL
+                        or not (c.linear or c.smoothing == 0.0))
+        if (n <= FX_FEW(sizeof(real)) or streamed or (capped and not c.has_grad) or (in_place and reads_scores)):
             b.e = s.e
         else:
             b.e = out

@@ -23,7 +23,7 @@
 #ifdef FX_LOOKUP
 #define BY_ROOTS(brief) (sizeof(REAL) == sizeof(double) || !(brief))
 #else
-#define BY_ROOTS(brief) ((brief) && 0)
+#define BY_ROOTS(brief) ((void)(brief), 0)
 #endif
 
 #ifndef FX_MODE
@@ -94,7 +94,8 @@ static FX_INLINE V OP(exp_from_root)(V r, V lifted, V *rest) {
 }
 #endif
 
-/* 2^-n e^(t + low) for n = lowered power, rounded down; low is small and counted if `paired`. Floats with a fused multiply-add may take a
+/* e^(t + low) over 2 to the power that is lifted, of which scale2 makes e^(t + low): it rounds sixteenths down. `low` is small
+   and counted if `paired`. Floats with a fused multiply-add may take a
    short way (0.87 ulp; without one it would be 1.14) if `brief`. Otherwise what is lost in rounding 1 + r is added to the
    tail (0.69 ulp), and what the last addition loses is given to `rest`. */
 static FX_INLINE V OP(exp_mantissa_pair)(V t, V low, int paired, V lifted, int brief, V *rest) {
@@ -232,14 +233,16 @@ static FX_INLINE V OP(exp_relative)(V x, V low, const OP(reference) *to, fx_mode
         low = OP(sub)(less, OP(sub)(sum, t));
         t = sum;
     }
-    int is_long = sizeof(REAL) == sizeof(double) && !mode.brief;
-    V lifted = OP(lifted_power)(t, mode.brief), n = is_long ? OP(power_of_two)(t) : OP(lowered)(lifted, mode.brief);
-    V power = mode.plain ? n : OP(sub)(n, to->shift);
-    V mantissa, less, less_rest;
-    if (!is_long)
+    V n, mantissa, less, less_rest;
+    if (sizeof(REAL) == sizeof(float) || mode.brief) {
+        V lifted = OP(lifted_power)(t, mode.brief);
+        n = OP(lowered)(lifted, mode.brief);
         mantissa = OP(exp_mantissa_pair)(t, low, mode.paired, lifted, mode.brief, rest);
-    else
+    } else {
+        n = OP(power_of_two)(t);
         mantissa = OP(exp_mantissa_long)(t, mode.paired ? low : OP(set)(0), n, rest, &less, &less_rest);
+    }
+    V power = mode.plain ? n : OP(sub)(n, to->shift);
     V value = OP(scale2)(mantissa, power);
     M counts = OP(not_lt)(x, to->floor);
     if (sizeof(REAL) == sizeof(double) || !mode.brief) *rest = OP(keep)(counts, OP(scale2)(*rest, power));

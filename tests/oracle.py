@@ -166,7 +166,10 @@ def _focal(rows: Rows, gamma: Any) -> Head:
 
 
 def _poly(rows: Rows, epsilon: Any) -> Head:
-    """As (1 + epsilon) nll - epsilon (nll - (1 - p)), the latter by its power series where it is small."""
+    """Below 0 as (1 + epsilon) nll - epsilon (nll - (1 - p)), the latter by its power series where it is small."""
+    if epsilon > 0:
+        e = exact(epsilon)
+        return Head(rows.nll + e * rows.not_p, 1 + e * rows.p, -e * rows.p)
     e, small = exact(epsilon), np.where(rows.nll < 0.1, rows.nll, exact(0))
     with np.errstate(invalid="ignore", under="ignore"):
         series = sum((-1) ** k * small**k / exact(math.factorial(k)) for k in range(2, 20))

@@ -122,6 +122,17 @@ def test_weighted_losses_of_rows(classes: int, dtype: Any, isa: str) -> None:
     assert_within(LOSS_ULPS, "weighted softmax_cross_entropy loss", isa, loss, exact)
 
 
+@both_dtypes
+@pytest.mark.parametrize("classes", [2, 100])
+def test_poly_of_a_large_epsilon(classes: int, dtype: Any, isa: str) -> None:
+    logits, labels = hard_rows(classes, dtype, 50_000)
+    for epsilon in (1e3, 1e6):
+        value, grad = fx.poly_cross_entropy(logits, labels, epsilon=epsilon, grad=True, reduction="none")
+        exact = oracle.poly_cross_entropy(logits, labels, epsilon=epsilon, reduction="none")
+        assert_within(LOSS_ULPS, f"poly_cross_entropy({epsilon=}) loss", isa, value, exact.loss)
+        assert_within(GRAD_ULPS, f"poly_cross_entropy({epsilon=}) grad", isa, grad, exact.grad, exact.scale)
+
+
 @pytest.mark.parametrize("classes", [65, 1000, 1089, 20_000])
 def test_sums_of_floats(classes: int, isa: str) -> None:
     """What floats lose where one is far larger than all others together, and these are equal, or fall off evenly."""

@@ -38,6 +38,7 @@ import numpy as np
 mp.mp.dps = 60
 LD = np.longdouble
 CHUNK = 1 << 20
+ROOTS = 16  # n is a multiple of 1 / ROOTS, see derive_roots
 
 
 # ---------------------------------------------------------------------------------------------
@@ -56,7 +57,7 @@ class Format:
     ln2_hi_bits: int  # n * LN2_HI is exact while |n| < 2^(precision - ln2_hi_bits)
     exp_degree: int
     exp_lowest: int  # e^t is measured for t in [exp_lowest, 20]
-    root_terms: int  # coefficients of q where n is a multiple of 1/16
+    root_terms: int  # coefficients of q beside roots of two
     log_error: int  # allowed relative error of log(1+f), as a power of two
 
     @property
@@ -236,11 +237,11 @@ def exp_compensated(a, q, t):
 
 
 def exp_from_root(a, q, roots, t):
-    """As exp_horner for sixteenths of a power of two, each of them a number and what it rounds off."""
-    k = np.rint(t * a.log2e * 16)
-    n = np.floor(k / 16)
-    r = a.fma(-k / 16, a.ln2_lo, a.fma(-k / 16, a.ln2_hi, t))
-    root, low = roots[:, (k - 16 * n).astype(int)]
+    """(n, p) with e^t = 2^n p, by roots of two, each of them a number and what it rounds off."""
+    k = np.rint(t * a.log2e * ROOTS)
+    n = np.floor(k / ROOTS)
+    r = a.fma(-k / ROOTS, a.ln2_lo, a.fma(-k / ROOTS, a.ln2_hi, t))
+    root, low = roots[:, (k - ROOTS * n).astype(int)]
     return n, root + a.fma(root, a.fma(a.horner(q, r) * r, r, r), low)
 
 
@@ -413,14 +414,14 @@ def derive_exp(fmt, rng):
 
 def derive_roots(fmt, rng):
     print(f"\n{fmt.name} exp: e^r as above for |r| <= ln 2 / 32, and roots of two")
-    q = round_coefficients(fmt, *exp_problem(16), fmt.root_terms)
+    q = round_coefficients(fmt, *exp_problem(ROOTS), fmt.root_terms)
     print_coefficients(fmt, "c", 2, q)
-    print_approximation_error(fmt, "rounded", exp_approximation_error(q, 16))
-    exact = [mp.mpf(2) ** (mp.mpf(j) / 16) for j in range(16)]
+    print_approximation_error(fmt, "rounded", exp_approximation_error(q, ROOTS))
+    exact = [mp.mpf(2) ** (mp.mpf(j) / ROOTS) for j in range(ROOTS)]
     high = [fmt.round(root) for root in exact]
     low = [fmt.round(root - above) for root, above in zip(exact, high, strict=True)]
     for j, (above, below) in enumerate(zip(high, low, strict=True)):
-        print(f"  2^({j:>2} / 16) = {fmt.literal(above)} + {fmt.literal(below)}")
+        print(f"  2^({j:>2} / {ROOTS}) = {fmt.literal(above)} + {fmt.literal(below)}")
 
     evaluate = partial(exp_from_root, Arithmetic(fmt, True), q, np.array([high, low]).astype(fmt.dtype))
     points = exp_sample(fmt, rng)
