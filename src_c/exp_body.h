@@ -94,10 +94,10 @@ static FX_INLINE V OP(exp_from_root)(V r, V lifted, V *rest) {
 }
 #endif
 
-/* e^(t + low) over 2 to the power that is lifted, of which scale2 makes e^(t + low): it rounds sixteenths down. `low` is small
-   and counted if `paired`. Floats with a fused multiply-add may take a
-   short way (0.87 ulp; without one it would be 1.14) if `brief`. Otherwise what is lost in rounding 1 + r is added to the
-   tail (0.69 ulp), and what the last addition loses is given to `rest`. */
+/* What scale2 makes e^(t + low) of, with the power that is lifted (sixteenths are rounded down); `low` is small, and counted if
+   `paired`. Floats with a fused multiply-add may take a short way (0.87 ulp; without one it would be 1.14) if `brief`.
+   Otherwise what is lost in rounding 1 + r is added to the tail (0.69 ulp), and what the last addition loses is given to
+   `rest`. */
 static FX_INLINE V OP(exp_mantissa_pair)(V t, V low, int paired, V lifted, int brief, V *rest) {
     V one = OP(set)(1), ln2_low = OP(set)(C(F64_LN2_LOW, F32_LN2_LOW)), n = OP(lowered)(lifted, brief);
     V high = OP(fnma)(n, OP(set)(C(F64_LN2_HIGH, F32_LN2_HIGH)), t);

@@ -100,13 +100,13 @@ void fx_memory_free(void *context, void *memory, size_t size) {
     (void)size;
     if (!memory) return;
     block *freed = (block *)((char *)memory - HEADER);
-    int large = is_large(freed), count;
+    int large = is_large(freed), fits = freed->length <= limit(), count;
     /* The oldest of its kind goes first, and no large block for a small one. */
-    for (int oldest; (oldest = find_oldest(large, &count)) >= 0;) {
+    for (int oldest; fits && (oldest = find_oldest(large, &count)) >= 0;) {
         if (count < MOST_BLOCKS && kept_bytes + freed->length <= limit()) break;
         drop(oldest);
     }
-    while (large && kept_blocks && kept_bytes + freed->length > limit()) drop(0);
+    while (fits && large && kept_bytes + freed->length > limit()) drop(0);
     if (kept_bytes + freed->length > limit()) {
         munmap(freed, freed->length);
         return;

@@ -78,6 +78,21 @@ def test_many_small_results_leave_a_large_one_its_memory(kept) -> None:
 
 
 @linux
+def test_what_is_too_large_to_be_kept_drives_nothing_out(kept) -> None:
+    kept(40 << 20)
+    large, small, huge = gradient(), gradient(50), gradient(3 * N)
+    where = address(large), address(small)
+    del huge, large, small
+    assert (address(gradient()), address(gradient(50))) == where
+    # A block that fits when the oldest have gone is kept instead of them.
+    larger = gradient(2 * N)
+    large = gradient()
+    where = address(large)
+    del larger, large
+    assert address(gradient()) == where
+
+
+@linux
 def test_small_results_take_little_room(kept) -> None:
     def mappings() -> int:
         with open("/proc/self/maps") as file:
