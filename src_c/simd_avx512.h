@@ -81,12 +81,12 @@ static inline int f64_count(f64m m) { return __builtin_popcount(m); }
 
 /* Where bytes are 0. */
 static inline f32m f32_zero_bytes(const uint8_t *p) {
-    __m512i bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p));
-    return _mm512_testn_epi32_mask(bytes, bytes);
+    __m128i bytes = _mm_loadu_si128((const __m128i *)p);
+    return _mm_testn_epi8_mask(bytes, bytes);
 }
 static inline f64m f64_zero_bytes(const uint8_t *p) {
-    __m512i bytes = _mm512_cvtepu8_epi64(_mm_loadl_epi64((const __m128i *)p));
-    return _mm512_testn_epi64_mask(bytes, bytes);
+    __m128i bytes = _mm_loadl_epi64((const __m128i *)p);
+    return (f64m)_mm_testn_epi8_mask(bytes, bytes);
 }
 
 /* 2^n a, n rounded down. */
