@@ -23,7 +23,7 @@ cdef struct Slope:
 
 cdef struct Head:
     Raised raised
-    bint magnifies             # a small 1 - p whose last digits are wrong makes more of the loss's wrong
+    bint magnifies             # an error of 1 - p comes out larger in the loss, where 1 - p is small
     double parameter
     void (*of_double)(double nll, double p, double not_p, double power, double lack, double parameter,
                       double *at) noexcept nogil

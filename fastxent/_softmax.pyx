@@ -1096,7 +1096,7 @@ cdef void loss_chunk(Call *c, Scratch *s, Py_ssize_t which, real *like) noexcept
         streamed = c.streamed and (s.anew or c.within == 1) and out != <real *>s.out and out_stride == n
         # Whether scores are read once more when their exponentials are there.
         reads_scores = (c.kind != LABELS or s.stats.precise or c.temperature != NULL
-                        or not (c.linear or c.smoothing == 0.0))
+                        or (not c.linear and c.smoothing != 0.0))
         if (n <= FX_FEW(sizeof(real)) or streamed or (capped and not c.has_grad) or (in_place and reads_scores)):
             b.e = s.e
         else:

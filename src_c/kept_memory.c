@@ -61,6 +61,16 @@ static int find_oldest(int large, int *count) {
 /* Less than a large block is not worth the trouble. */
 static size_t limit(void) { return most_bytes < LARGE ? 0 : most_bytes; }
 
+/* Whether a block may be kept, when the oldest have been dropped for it: of its kind first, and no large one for a small one. */
+static int has_room_for(const block *freed) {
+    int large = is_large(freed), oldest, count;
+    if (freed->length > limit()) return 0;
+    while ((oldest = find_oldest(large, &count)) >= 0 && (count == MOST_BLOCKS || kept_bytes + freed->length > limit()))
+        drop(oldest);
+    while (large && kept_bytes + freed->length > limit()) drop(0);
+    return kept_bytes + freed->length <= limit();
+}
+
 static block *map(size_t length) {
     size_t more = length < HUGE ? 0 : HUGE;
     char *start = mmap(NULL, length + more, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -89,7 +99,8 @@ void *fx_memory_malloc(void *context, size_t size) {
         found = take(best);
     } else {
         /* So that large results never have more memory than without all this. */
-        for (int oldest, count; length >= LARGE && (oldest = find_oldest(1, &count)) >= 0;) drop(oldest);
+        int oldest, count;
+        while (length >= LARGE && (oldest = find_oldest(1, &count)) >= 0) drop(oldest);
         found = map(length);
     }
     return found ? (char *)found + HEADER : NULL;
@@ -100,14 +111,7 @@ void fx_memory_free(void *context, void *memory, size_t size) {
     (void)size;
     if (!memory) return;
     block *freed = (block *)((char *)memory - HEADER);
-    int large = is_large(freed), fits = freed->length <= limit(), count;
-    /* The oldest of its kind goes first, and no large block for a small one. */
-    for (int oldest; fits && (oldest = find_oldest(large, &count)) >= 0;) {
-        if (count < MOST_BLOCKS && kept_bytes + freed->length <= limit()) break;
-        drop(oldest);
-    }
-    while (fits && large && kept_bytes + freed->length > limit()) drop(0);
-    if (kept_bytes + freed->length > limit()) {
+    if (!has_room_for(freed)) {
         munmap(freed, freed->length);
         return;
     }
@@ -115,7 +119,7 @@ void fx_memory_free(void *context, void *memory, size_t size) {
     kept_bytes += freed->length;
 #ifdef MADV_FREE
     /* The system may take it whenever memory is short; the page of the header is not offered. */
-    if (large) madvise((char *)freed + PAGE, freed->length - PAGE, MADV_FREE);
+    if (is_large(freed)) madvise((char *)freed + PAGE, freed->length - PAGE, MADV_FREE);
 #endif
 }
 

@@ -89,9 +89,10 @@ static inline f64m f64_zero_bytes(const uint8_t *p) {
     return (f64m)_mm_testn_epi8_mask(bytes, bytes);
 }
 
-/* 2^n a, n rounded down. */
+/* 2^n a, n rounded down, which only exponentials by roots of two rely on. */
 static inline f32v f32_scale2(f32v a, f32v n) { return _mm512_scalef_ps(a, n); }
 static inline f64v f64_scale2(f64v a, f64v n) { return _mm512_scalef_pd(a, n); }
+
 /* From a table of sixteen, by the last bits of an index. */
 #define FX_LOOKUP
 static inline f32v f32_lookup(f32v index, const float *table) {
@@ -100,6 +101,7 @@ static inline f32v f32_lookup(f32v index, const float *table) {
 static inline f64v f64_lookup(f64v index, const double *table) {
     return _mm512_permutex2var_pd(_mm512_loadu_pd(table), _mm512_castpd_si512(index), _mm512_loadu_pd(table + 8));
 }
+
 static inline f64v f64_exponent(f64v a) { return _mm512_getexp_pd(a); }
 static inline f64v f64_mantissa(f64v a) { return _mm512_getmant_pd(a, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_zero); }
 /* Of subnormal numbers too, as if these were normal. */
