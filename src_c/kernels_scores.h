@@ -161,8 +161,8 @@ static FX_INLINE OP(top) OP(transform_some)(const OP(transformation) *to, OP(cha
     }
     if (changes.masked) score = OP(leave_out)(score, to->left_out + i, k);
     if (changes.paired) {
-        /* Infinite scores have a NaN here. */
-        rest = OP(keep)(OP(ge)(rest, rest), rest);
+        /* Where a score is infinite or has become so there is no number here. */
+        rest = OP(keep)(OP(lt)(OP(abs)(score), OP(set)(INFINITY)), rest);
         OP(store_some)(to->low + i, rest, k);
     }
     OP(store_some)(to->high + i, score, k);

@@ -402,6 +402,41 @@ def test_weighted_difference_beyond_the_range(dtype: Any, classes: int, form: st
     assert oracle.ulp_error(grad, exact.grad, exact.scale).max() <= 4
 
 
+@pytest.mark.parametrize("form", ["labels", "dense", "csr"])
+@pytest.mark.parametrize("classes", [3, 10, 40, 41, 80, 81, 600])
+@both_dtypes
+def test_the_lowest_number_is_a_mask_after_a_temperature(dtype: Any, classes: int, form: str, isa: str) -> None:
+    """Divided by a temperature, or with a bias, it is below all numbers."""
+    rng = np.random.default_rng(classes)
+    lowest = make_logits(rng, 8, classes, dtype)
+    masked = rng.random(lowest.shape) < 0.5
+    masked[:, :2] = False
+    lowest[masked] = np.finfo(dtype).min
+    infinite = np.where(masked, dtype(-INF), lowest)
+    hot = oracle.one_hot(np.ones(8, int), classes).astype(dtype)
+    hot[4:, :2] = 0.5
+    targets: Any = {"labels": [1] * 8, "dense": hot, "csr": scipy.sparse.csr_array(hot)}[form]
+    bias = np.full(classes, -np.finfo(dtype).max, dtype)
+    bias[:2] = 1
+    for options in (
+        {"temperature": 0.7},
+        {"temperature": 0.7, "z_loss": 1e-4},
+        {"temperature": 0.7, "label_smoothing": 0.1},
+        {"temperature": 0.7, "logit_bias": np.ones(classes)},
+        {"logit_bias": bias},
+    ):
+        at = [
+            fx.softmax_cross_entropy(x, targets, grad=True, hess=True, reduction="none", **options)
+            for x in (lowest, infinite)
+        ]
+        for one, other in zip(*at, strict=True):
+            assert same_bits(one, other)
+    for loss in (fx.softmax_focal_loss, fx.poly_cross_entropy, fx.generalized_cross_entropy):
+        at = [loss(x, targets, grad=True, hess=True, reduction="none", temperature=0.7) for x in (lowest, infinite)]
+        for one, other in zip(*at, strict=True):
+            assert same_bits(one, other)
+
+
 @both_dtypes
 def test_a_masked_label_that_is_smoothed_away(dtype: Any, isa: str) -> None:
     logits = np.array([[-INF, 0, 0]], dtype)
