@@ -11,12 +11,70 @@ static inline void KERNEL(few_fetch)(const REAL *x, ptrdiff_t stride, ptrdiff_t 
         KERNEL(fetch)((const char *)(x + i) + ROWS_AHEAD, written, 1, 1);
 }
 
+/* LANES rows of a few numbers without gaps between them, to columns and back: each column is picked from as many vectors as a
+   row has numbers, each vector from as many columns. Measured: of GAPLESS numbers and more a transposition takes less. */
+#ifdef FX_PICKS
+#define GAPLESS C(5, 7)
+
+static FX_INLINE void KERNEL(split)(const REAL *x, int n, V *column) {
+    V from[GAPLESS];
+    for (int v = 0; v < n; ++v) from[v] = OP(load)(x + v * LANES);
+    for (int j = 0; j < n; ++j) {
+        OP(places) places = OP(lane_numbers)() * n + j;
+        V of = OP(pick)(from[0], ~0u, places, from[0]);
+        for (int v = 1; v < n; ++v) of = OP(pick)(of, ~0u << (v * LANES - j + n - 1) / n, places, from[v]);
+        column[j] = of;
+    }
+}
+
+static FX_INLINE void KERNEL(join)(const V *column, int n, REAL *out) {
+    static const unsigned every[] = {0, 0, 0x5555, 0x9249, 0x1111, 0x8421, 0x1041};
+    for (int v = 0; v < n; ++v) {
+        OP(places) places = (OP(lane_numbers)() + v * LANES) / n;
+        V of = OP(pick)(column[0], ~0u, places, column[0]);
+        for (int j = 1; j < n; ++j) {
+            int first = (j + v * LANES * (n - 1)) % n; /* lane that column j goes to in this vector */
+            of = OP(pick)(of, every[n] << first, places, column[j]);
+        }
+        OP(store)(out + v * LANES, of);
+    }
+}
+
+static FX_INLINE int KERNEL(is_gapless)(ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t n) {
+    return rows == LANES && stride == n && n > 1 && n < GAPLESS;
+}
+
+/* With constants, which leave nothing of their loops. */
+static FX_INLINE void KERNEL(split_gapless)(const REAL *x, ptrdiff_t n, V *column) {
+    if (n == 2) KERNEL(split)(x, 2, column);
+    if (n == 3) KERNEL(split)(x, 3, column);
+    if (n == 4) KERNEL(split)(x, 4, column);
+    if (n == 5 && GAPLESS > 5) KERNEL(split)(x, 5, column);
+    if (n == 6 && GAPLESS > 6) KERNEL(split)(x, 6, column);
+}
+
+static FX_INLINE void KERNEL(join_gapless)(const V *column, ptrdiff_t n, REAL *out) {
+    if (n == 2) KERNEL(join)(column, 2, out);
+    if (n == 3) KERNEL(join)(column, 3, out);
+    if (n == 4) KERNEL(join)(column, 4, out);
+    if (n == 5 && GAPLESS > 5) KERNEL(join)(column, 5, out);
+    if (n == 6 && GAPLESS > 6) KERNEL(join)(column, 6, out);
+}
+#endif
+
 static FX_INLINE void KERNEL(load_tile)(const REAL *x, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t k, V *tile) {
     for (int i = 0; i < LANES; ++i) tile[i] = i < rows ? OP(load_part)(x + i * stride, k, 0) : OP(set)(0);
 }
 
 /* Columns of at most LANES rows, and zeros after them until another LANES would begin. */
 static FX_NOINLINE void KERNEL(few_load)(const REAL *x, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t n, V *column) {
+#ifdef FX_PICKS
+    if (KERNEL(is_gapless)(stride, rows, n)) {
+        KERNEL(few_fetch)(x, stride, rows, 0, 0);
+        KERNEL(split_gapless)(x, n, column);
+        return;
+    }
+#endif
     for (ptrdiff_t j = 0; j < n; j += LANES) {
         KERNEL(few_fetch)(x, stride, rows, j, 0);
         ptrdiff_t k = n - j < LANES ? n - j : LANES;
@@ -31,6 +89,14 @@ static FX_NOINLINE void KERNEL(few_load)(const REAL *x, ptrdiff_t stride, ptrdif
 }
 
 static FX_NOINLINE void KERNEL(few_store)(V *column, ptrdiff_t rows, ptrdiff_t n, REAL *out, ptrdiff_t stride) {
+#ifdef FX_PICKS
+    if (KERNEL(is_gapless)(stride, rows, n)) {
+        KERNEL(few_fetch)(out, stride, rows, 0, 1);
+        KERNEL(join_gapless)(column, n, out);
+        return;
+    }
+#endif
+    for (ptrdiff_t j = n; j % LANES; ++j) column[j] = OP(set)(0);
     for (ptrdiff_t j = 0; j < n; j += LANES) {
         KERNEL(few_fetch)(out, stride, rows, j, 1);
         ptrdiff_t k = n - j < LANES ? n - j : LANES;

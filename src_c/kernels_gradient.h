@@ -66,7 +66,6 @@ static void KERNEL(rows_scale)(const REAL *e, ptrdiff_t e_stride, ptrdiff_t rows
             OP(scaling) by = OP(scale_each_by)(factor + i, offset ? offset + i : NULL, k);
             for (ptrdiff_t j = 0; j < n; ++j)
                 column[j] = OP(scaled)(OP(load)(e + i * n + j * LANES), &by, 1, offset != NULL);
-            for (ptrdiff_t j = n; j % LANES; ++j) column[j] = OP(set)(0);
             KERNEL(few_store)(column, k, n, out + i * stride, stride);
         }
         return;
@@ -199,7 +198,6 @@ static inline void KERNEL(curvature)(const REAL *e, ptrdiff_t e_stride, ptrdiff_
             V column[FEW + LANES];
             OP(curving) by = OP(curve_each_by)(inverse + i, not_top + i, factor + i, bent ? root + i : NULL, bent, k);
             for (ptrdiff_t j = 0; j < n; ++j) column[j] = OP(curved)(OP(load)(e + i * n + j * LANES), &by, bent);
-            for (ptrdiff_t j = n; j % LANES; ++j) column[j] = OP(set)(0);
             KERNEL(few_store)(column, k, n, out + i * stride, stride);
         }
         return;

@@ -201,6 +201,25 @@ static inline void f64_transpose(f64v t[8]) {
     for (int i = 0; i < 8; ++i) t[i] = u[i];
 }
 
+/* Lanes of `a`, but where bits of `where` are set those of `from` at `places`, of which the last bits count. */
+#define FX_PICKS
+typedef uint32_t f32_places __attribute__((vector_size(64)));
+typedef uint64_t f64_places __attribute__((vector_size(64)));
+static inline f32_places f32_lane_numbers(void) {
+    f32_places lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    return lanes;
+}
+static inline f64_places f64_lane_numbers(void) {
+    f64_places lanes = {0, 1, 2, 3, 4, 5, 6, 7};
+    return lanes;
+}
+static inline f32v f32_pick(f32v a, unsigned where, f32_places places, f32v from) {
+    return _mm512_mask_permutexvar_ps(a, (f32m)where, (__m512i)places, from);
+}
+static inline f64v f64_pick(f64v a, unsigned where, f64_places places, f64v from) {
+    return _mm512_mask_permutexvar_pd(a, (f64m)where, (__m512i)places, from);
+}
+
 #define FX_HALF_LANES 16
 static inline f32v f16_load(const unsigned short *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)); }
 static inline void f16_store(unsigned short *p, f32v a) {
