@@ -21,8 +21,15 @@ cdef struct Integers:
     Storage storage
     Py_ssize_t stride
 
+# The arrays of a CSR matrix; `values` are float64.
+cdef struct Sparse:
+    Integers indptr
+    Integers indices
+    const double *values
+
 cdef Rows rows_of(object array)
 cdef Integers integers_of(object array)
+cdef Sparse sparse_of(object arrays)
 cdef bint is_direct(const Rows *rows, real *like) noexcept nogil
 cdef real *direct_rows(const Rows *rows, Py_ssize_t first, Py_ssize_t count, real *like) noexcept nogil
 cdef void read_rows(Table k, const Rows *rows, Py_ssize_t first, Py_ssize_t count, Py_ssize_t n,

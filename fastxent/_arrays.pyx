@@ -122,6 +122,15 @@ cdef Integers integers_of(object array):
     return integers
 
 
+cdef Sparse sparse_of(object arrays):
+    cdef Sparse sparse
+    cdef cnp.ndarray values = arrays[2]
+    sparse.indptr = integers_of(arrays[0])
+    sparse.indices = integers_of(arrays[1])
+    sparse.values = <double *>cnp.PyArray_DATA(values)
+    return sparse
+
+
 cdef bint is_direct(const Rows *rows, real *like) noexcept nogil:
     """Whether rows are contiguous arrays of the computing type; `like` only tells the type."""
     cdef Storage own

@@ -1,6 +1,8 @@
 # Arrays as elements in their logical (C) order, taken in pieces of PIECE, whatever the strides: a piece is used where
 # it stands if it is contiguous there, and gathered otherwise.
-from fastxent._arrays cimport Rows, direct_rows, read_rows, rows_of, write_rows
+from libc.string cimport memset
+
+from fastxent._arrays cimport Integers, Rows, Sparse, direct_rows, read_integer, read_rows, rows_of, write_rows
 from fastxent._kernels cimport Table, real
 
 cdef enum:
@@ -80,3 +82,33 @@ cdef inline void scattered(Table k, const Elements *array, Py_ssize_t first, Py_
 cdef inline real *target_of(const Elements *array, Py_ssize_t first, Py_ssize_t n, real *room) noexcept nogil:
     cdef real *here = direct(array, first, n, room)
     return room if here == NULL else here
+
+
+cdef inline Py_ssize_t first_from(const Integers *sorted, Py_ssize_t start, Py_ssize_t stop,
+                                  long long least) noexcept nogil:
+    """The first of the elements from `start` to `stop` that is `least` or more."""
+    cdef Py_ssize_t middle
+    while start < stop:
+        middle = start + (stop - start) // 2
+        if read_integer(sorted, middle) < least:
+            start = middle + 1
+        else:
+            stop = middle
+    return start
+
+
+cdef inline void sparse_piece(const Sparse *of, Py_ssize_t columns, Py_ssize_t first, Py_ssize_t n,
+                              real *room) noexcept nogil:
+    """Elements of a CSR matrix whose rows are in order, each element stored once at most."""
+    cdef Py_ssize_t row, entry, start, stop, at
+    memset(room, 0, n * sizeof(real))
+    for row in range(first // columns, (first + n - 1) // columns + 1):
+        at = row * columns - first
+        start = read_integer(&of.indptr, row)
+        stop = read_integer(&of.indptr, row + 1)
+        if at < 0:
+            start = first_from(&of.indices, start, stop, -at)
+        if at + columns > n:
+            stop = first_from(&of.indices, start, stop, n - at)
+        for entry in range(start, stop):
+            room[at + read_integer(&of.indices, entry)] = <real>of.values[entry]

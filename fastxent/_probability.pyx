@@ -16,31 +16,15 @@ from libc.string cimport memset
 cimport numpy as cnp
 import numpy as np
 
-from fastxent._arrays cimport (Integers, Rows, direct_rows, integers_of, is_direct, read_integer, read_rows, rows_of,
-                               write_rows)
-from fastxent._elements cimport PIECE, Elements, elements_of, gathered, scattered, target_of
+from fastxent._arrays cimport (Integers, Rows, Sparse, direct_rows, integers_of, is_direct, read_integer, read_rows,
+                               rows_of, sparse_of, write_rows)
+from fastxent._elements cimport PIECE, Elements, elements_of, gathered, scattered, sparse_piece, target_of
 from fastxent._kernels cimport (Table, Team, active, binary_loss, count_outside, end_team, fx_binary, fx_mass,
                                 fx_simplex, fx_slope, fx_surprisal, next_item, real, row_fill, row_mass, row_slope,
                                 row_sum, row_surprisal, start_team, sum_of, threads_for)
 from fastxent._rows cimport mean_of
 
 cnp.import_array()
-
-# CSR targets; `values` are float64.
-cdef struct Sparse:
-    Integers indptr
-    Integers indices
-    const double *values
-
-
-cdef Sparse sparse_of(object arrays):
-    cdef Sparse sparse
-    cdef cnp.ndarray values = arrays[2]
-    sparse.indptr = integers_of(arrays[0])
-    sparse.indices = integers_of(arrays[1])
-    sparse.values = <double *>cnp.PyArray_DATA(values)
-    return sparse
-
 
 cdef const double *doubles(object array):
     """The elements of a contiguous float64 array, NULL for None."""
@@ -90,17 +74,6 @@ cdef struct Binary:
     Py_ssize_t refused
 
 
-cdef inline void sparse_piece(const Binary *c, Py_ssize_t first, Py_ssize_t n, real *room) noexcept nogil:
-    cdef Py_ssize_t row, entry, at
-    memset(room, 0, n * sizeof(real))
-    for row in range(first // c.columns, (first + n - 1) // c.columns + 1):
-        for entry in range(read_integer(&c.sparse.indptr, row), read_integer(&c.sparse.indptr, row + 1)):
-            at = row * c.columns + read_integer(&c.sparse.indices, entry) - first
-            if 0 <= at < n:
-                # The check has added duplicates up in double; rounded one by one they may come out above 1.
-                room[at] = min(<real>1, room[at] + <real>c.sparse.values[entry])
-
-
 cdef inline const real *weights_piece(const Binary *c, Py_ssize_t first, Py_ssize_t n, real *room) noexcept nogil:
     cdef Py_ssize_t i, row, left
     if c.has_weights:
@@ -143,7 +116,7 @@ cdef void binary_piece(Binary *c, double *positive_room, real *room, Py_ssize_t 
     cdef real *grad = NULL
     cdef real *hess = NULL
     if c.is_sparse:
-        sparse_piece(c, first, n, room + PIECE)
+        sparse_piece(&c.sparse, c.columns, first, n, room + PIECE)
         y = room + PIECE
     else:
         y = gathered(k, &c.dense, first, n, room + PIECE)

@@ -12,8 +12,8 @@ from libc.string cimport memset
 cimport numpy as cnp
 import numpy as np
 
-from fastxent._arrays cimport FLOAT32, FLOAT64, Integers, integers_of, read_integer
-from fastxent._elements cimport PIECE, Elements, elements_of, gathered, scattered, target_of
+from fastxent._arrays cimport FLOAT32, FLOAT64, Sparse, sparse_of
+from fastxent._elements cimport PIECE, Elements, elements_of, gathered, scattered, sparse_piece, target_of
 from fastxent._kernels cimport (Table, Team, active, end_team, fx_sigmoid, next_item, real, row_expit, row_log_expit,
                                 sigmoid_loss, start_team, sum_of, threads_for)
 from fastxent._rows cimport mean_of
@@ -31,12 +31,10 @@ cdef struct Call:
     fx_sigmoid options
     Py_ssize_t period
     Elements scores
-    bint sparse
+    bint is_sparse
     Elements dense
     Py_ssize_t columns
-    Integers indptr
-    Integers indices
-    const double *values
+    Sparse sparse
     const double *row_weights
     Py_ssize_t row_width
     bint has_weights
@@ -53,17 +51,6 @@ cdef struct Call:
     Py_ssize_t refused
 
 
-cdef inline void sparse_piece(const Call *c, Py_ssize_t first, Py_ssize_t n, real *room) noexcept nogil:
-    cdef Py_ssize_t row, entry, at
-    memset(room, 0, n * sizeof(real))
-    for row in range(first // c.columns, (first + n - 1) // c.columns + 1):
-        for entry in range(read_integer(&c.indptr, row), read_integer(&c.indptr, row + 1)):
-            at = row * c.columns + read_integer(&c.indices, entry) - first
-            if 0 <= at < n:
-                # The check has added duplicates up in double; rounded one by one they may come out above 1.
-                room[at] = min(<real>1, room[at] + <real>c.values[entry])
-
-
 cdef void loss_piece(Call *c, real *room, Py_ssize_t which) noexcept nogil:
     """`room` is for ROOMS pieces."""
     cdef Table k = c.kernels
@@ -77,8 +64,8 @@ cdef void loss_piece(Call *c, real *room, Py_ssize_t which) noexcept nogil:
     cdef real *grad = NULL
     cdef real *hess = NULL
     cdef real *product
-    if c.sparse:
-        sparse_piece(c, first, n, room + PIECE)
+    if c.is_sparse:
+        sparse_piece(&c.sparse, c.columns, first, n, room + PIECE)
         y = room + PIECE
     else:
         y = gathered(k, &c.dense, first, n, room + PIECE)
@@ -194,13 +181,10 @@ def loss(scores, dense, sparse, weights, row_weights, double total_weight, doubl
     c.options.gamma = gamma
     c.options.scale = 1.0 / total_weight if total_weight > 0.0 else 0.0
     c.options.smoothing = smoothing
-    c.sparse = sparse is not None
-    if c.sparse:
+    c.is_sparse = sparse is not None
+    if c.is_sparse:
         c.columns = c.scores.width
-        c.indptr = integers_of(sparse[0])
-        c.indices = integers_of(sparse[1])
-        array = sparse[2]
-        c.values = <double *>cnp.PyArray_DATA(array)
+        c.sparse = sparse_of(sparse)
     else:
         c.dense = elements_of(dense)
     c.options.pos_weights = c.options.neg_weights = NULL

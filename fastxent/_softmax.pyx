@@ -22,15 +22,15 @@ cross-entropy, and the head for every class otherwise.
 from cython.parallel cimport prange, threadid
 from libc.float cimport DBL_MAX
 from libc.math cimport INFINITY, exp, expm1, fabs, isfinite, pow, sqrt
-from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdint cimport INT32_MAX, int32_t, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
 import numpy as np
 
-from fastxent._arrays cimport (FLOAT32, FLOAT64, INT32, INT64, UINT64, Integers, Rows, direct_rows, integers_of,
-                               is_direct, read_integer, read_rows, rows_of, write_rows)
+from fastxent._arrays cimport (FLOAT32, FLOAT64, INT32, INT64, UINT64, Integers, Rows, Sparse, direct_rows,
+                               integers_of, is_direct, read_integer, read_rows, rows_of, sparse_of, write_rows)
 from fastxent._heads cimport NOT_P, P, Head, extended, head_of, wide
 from fastxent._kernels cimport (FX_FEW, FX_MARGIN_UNIT, Table, Team, active, end_team, fetches_near, fx_ask_for,
                                 fx_fence, fx_hard, fx_is_long, fx_part, fx_rows, fx_target, fx_transform, long_from,
@@ -56,11 +56,6 @@ cnp.import_array()
 
 cdef enum Kind:
     LABELS, DENSE, CSR
-
-cdef struct Sparse:
-    Integers indptr
-    Integers indices
-    const double *values
 
 # Everything that the threads of one call read.
 cdef struct Call:
@@ -1275,26 +1270,39 @@ def first_bad_label(labels, Py_ssize_t classes, ignored):
     return bad
 
 
+cdef bint falls(const Integers *pointers, Py_ssize_t n) noexcept nogil:
+    """Whether one of n + 1 row pointers is smaller than the one before it."""
+    cdef const int32_t *narrow = <const int32_t *>pointers.data
+    cdef Py_ssize_t row
+    cdef bint bad = False
+    if pointers.storage == INT32 and pointers.stride == sizeof(int32_t):
+        for row in range(n):
+            bad |= narrow[row] > narrow[row + 1]
+    else:
+        for row in range(n):
+            bad |= read_integer(pointers, row) > read_integer(pointers, row + 1)
+    return bad
+
+
 cdef bint is_good_csr(const Integers *pointers, const Integers *columns, const double *values, Py_ssize_t n,
                       Py_ssize_t length, Py_ssize_t classes) noexcept nogil:
     """Whether nothing is wrong with a CSR matrix, if that can be seen fast."""
     cdef const int32_t *narrow = <const int32_t *>columns.data
-    cdef long long start = read_integer(pointers, 0), stop = start
-    cdef Py_ssize_t row, entry, nans = 0
-    cdef bint bad = start != 0
-    for row in range(n):
-        stop = read_integer(pointers, row + 1)
-        bad |= start > stop
-        start = stop
-    if bad or stop > length:
+    cdef long long stop = read_integer(pointers, n)
+    cdef uint32_t beyond = 0, last = <uint32_t>min(classes - 1, <Py_ssize_t>INT32_MAX)
+    cdef Py_ssize_t entry, nans = 0
+    if read_integer(pointers, 0) != 0 or stop > length or falls(pointers, n):
         return False
     if columns.storage == INT32 and columns.stride == sizeof(int32_t):
         for entry in range(stop):
-            bad |= narrow[entry] < 0 or narrow[entry] >= classes
-    else:
-        bad = (columns.storage != INT64 or columns.stride != sizeof(int64_t)
-               or active.f64.any_beyond(<const int64_t *>columns.data, stop, classes))
-    return not bad and active.f64.count_outside(values, stop, DBL_MAX, &nans) == 0 and nans == 0
+            # Its highest bit is set by a column below 0 or above the last one.
+            beyond |= <uint32_t>narrow[entry] | (last - <uint32_t>narrow[entry])
+        if beyond >> 31:
+            return False
+    elif (columns.storage != INT64 or columns.stride != sizeof(int64_t)
+          or active.f64.any_beyond(<const int64_t *>columns.data, stop, classes)):
+        return False
+    return active.f64.count_outside(values, stop, DBL_MAX, &nans) == 0 and nans == 0
 
 
 def first_bad_csr(indptr, indices, values, Py_ssize_t classes):
@@ -1470,7 +1478,6 @@ def has_bad_dense(cnp.ndarray dense, bint single, n_threads):
 
 
 cdef void set_targets(Call *c, labels, dense, sparse) except *:
-    cdef cnp.ndarray array
     if labels is not None:
         c.kind = LABELS
         c.labels = integers_of(labels)
@@ -1479,10 +1486,7 @@ cdef void set_targets(Call *c, labels, dense, sparse) except *:
         c.dense = rows_of(dense)
     else:
         c.kind = CSR
-        c.sparse.indptr = integers_of(sparse[0])
-        c.sparse.indices = integers_of(sparse[1])
-        array = sparse[2]
-        c.sparse.values = <double *>cnp.PyArray_DATA(array)
+        c.sparse = sparse_of(sparse)
 
 
 cdef inline void *data_of(cnp.ndarray array):

@@ -176,6 +176,17 @@ def elements_overlap(array: np.ndarray) -> bool:
     return False
 
 
+def memory_of(given: Any) -> tuple[np.ndarray, ...]:
+    """The arrays that an input is, or is read through: tensors and data frames may share theirs."""
+    if isinstance(given, np.ndarray):
+        return (given,)
+    if is_csr(given):
+        return given.data, given.indices, given.indptr
+    if is_sparse(given) or isinstance(given, (int, float, list, tuple)):
+        return ()
+    return (np.asarray(given),)
+
+
 def buffer(
     name: str,
     asked: Any,
@@ -202,11 +213,8 @@ def buffer(
             f"{name} is a broadcast or overlapping view, several of its elements share memory: use numpy.empty"
         )
     for other, given in inputs:
-        if isinstance(given, np.ndarray):
-            shared = overlap(asked, given) and not (other == itself and same_memory(asked, given))
-        else:
-            shared = is_csr(given) and any(overlap(asked, part) for part in (given.data, given.indices, given.indptr))
-        if shared:
+        shared = any(overlap(asked, part) for part in memory_of(given))
+        if shared and not (other == itself and isinstance(given, np.ndarray) and same_memory(asked, given)):
             in_place = f", or {itself} itself to work in place" if itself else ""
             raise ValueError(f"{name} overlaps {other}: give a separate array{in_place}")
     return asked
@@ -687,21 +695,24 @@ def check_probabilities(name: str, dense: np.ndarray) -> None:
     check_range(name, dense, 0.0, 1.0, "outside [0, 1]: one outcome has labels 0 and 1 or probabilities")
 
 
-def check_sparse_probabilities(value: Any, sparse: Sparse) -> None:
-    """Refuse a CSR element above 1, duplicates added up; negative ones have been refused."""
-    if len(sparse.values) == 0:
-        return
-    # What the matrix says of itself may be stale.
-    summed = value.copy()
-    summed.has_canonical_format = False
-    summed.sum_duplicates()
-    indptr, indices, values = summed.indptr, summed.indices, summed.data
-    if values.max() <= 1.0:
-        return
-    entry = int(np.argmax(values))
-    row = int(np.searchsorted(indptr, entry, side="right")) - 1
+def sparse_outcomes(value: Any, shape: tuple[int, ...], of: str = "logits") -> Sparse:
+    """CSR targets in [0, 1], each element stored once, in order: duplicates are added up."""
+    from scipy.sparse import csr_array  # which whoever has such targets has loaded
+
+    given = csr_of("targets", value, shape, of)
+    count = int(given.indptr[-1])
+    # Not the matrix itself: what that says of its order may be stale.
+    summed = csr_array((given.values[:count], given.indices[:count], given.indptr), shape=shape)
+    if not summed.has_canonical_format:
+        summed = summed.copy()
+        summed.sum_duplicates()
+    sparse = Sparse(summed.indptr, summed.indices, summed.data)
+    if count == 0 or sparse.values.max() <= 1.0:
+        return sparse
+    entry = int(np.argmax(sparse.values))
+    row = int(np.searchsorted(sparse.indptr, entry, side="right")) - 1
     raise ValueError(
-        f"targets have {values[entry]:g} in row {row}, column {indices[entry]}:"
+        f"targets have {sparse.values[entry]:g} in row {row}, column {sparse.indices[entry]}:"
         " it is outside [0, 1]; one outcome has labels 0 and 1 or probabilities"
     )
 

@@ -477,7 +477,7 @@ def _outputs(
     if any(part is not True and part is not False for part in asked):
         own = (("inputs", layer.dense), ("weight", layer.weight), ("bias", layer.bias))
         pairs = (*given.items(), *own, *(("an argument", array) for array in checked))
-        inputs = tuple(pair for pair in pairs if isinstance(pair[1], np.ndarray) or _validate.is_csr(pair[1]))
+        inputs = tuple(pair for pair in pairs if pair[1] is not None)
     outs: list[np.ndarray | None] = []
     # Buffers first: nothing is taken from memory before all of them are found to be right.
     for which, part in enumerate(asked):
@@ -714,8 +714,7 @@ class _Sigmoid(_Rows):
         self.dense: np.ndarray | None = None
         self.sparse: _validate.Sparse | None = None
         if _validate.is_sparse(targets):
-            self.sparse = _validate.csr_of("targets", targets, shape)
-            _validate.check_sparse_probabilities(targets, self.sparse)
+            self.sparse = _validate.sparse_outcomes(targets, shape)
         else:
             dense = _validate.real_array("targets", targets)
             if dense.shape == shape[:1] and shape[1] == 1:

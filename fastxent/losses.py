@@ -785,7 +785,7 @@ class _SigmoidLoss(_ScoreLoss):
         """
         if _validate.is_sparse(y_true):
             with _WORDS:
-                _validate.check_sparse_probabilities(y_true, _validate.csr_of("targets", y_true, y_true.shape))
+                _validate.sparse_outcomes(y_true, y_true.shape)
             y = y_true
         else:
             y = _validate.real_array("y_true", y_true)

@@ -194,7 +194,7 @@ def binary_cross_entropy(
     positive = _validate.factors("pos_weight", pos_weight, p.shape, 0.0, math.inf)
     dense = sparse = None
     if _validate.is_sparse(targets):
-        sparse = _validate.csr_of("targets", targets, p.shape, "probabilities")
+        sparse = _validate.sparse_outcomes(targets, p.shape, "probabilities")
     else:
         dense = _validate.real_array("targets", targets)
         if dense.shape != p.shape:
@@ -213,9 +213,7 @@ def binary_cross_entropy(
     # CSR targets need the columns of the matrix.
     p_rows = _validate.as_elements(p) if sparse is None else _validate.as_rows(p, 1)
     # Without buffers nothing is lost if the row loop finds what must be refused, as it does in its own dtype.
-    if sparse is not None:
-        _validate.check_sparse_probabilities(targets, sparse)
-    elif (
+    if (
         dense is not None
         and (inputs or dense.dtype != dtypes[0])
         and _probability.any_outside(_validate.as_elements(dense), True, n_threads)

@@ -448,7 +448,7 @@ def _loss(
         positive, negative = positive * share, 1.0 - share
     dense = sparse = None
     if _validate.is_sparse(targets):
-        sparse = _validate.csr_of("targets", targets, scores.shape)
+        sparse = _validate.sparse_outcomes(targets, scores.shape)
     else:
         dense = _validate.real_array("targets", targets)
         if dense.shape != scores.shape:
@@ -471,9 +471,7 @@ def _loss(
         inputs += (("pos_weight", pos_weight), ("alpha", alpha), ("v", vector))
         inputs = tuple(pair for pair in inputs if pair[1] is not None and type(pair[1]) is not float)
     # Without buffers nothing is lost if the row loop finds what must be refused, as it does in its own dtype.
-    if sparse is not None:
-        _validate.check_sparse_probabilities(targets, sparse)
-    elif (
+    if (
         dense is not None
         and (inputs or dense.dtype != dtypes[0])
         and _probability.any_outside(_validate.as_elements(dense), True, n_threads)

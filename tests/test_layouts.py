@@ -338,6 +338,31 @@ def test_csr_in_any_order(loss: Loss, dtype: Any, shape: tuple[int, int]) -> Non
     assert oracle.ulp_error(got[1], exact.grad, exact.scale).max() <= 4
 
 
+@pytest.mark.parametrize("columns", [1, 5, 2047, 2048, 2049, 7000])
+@pytest.mark.parametrize("index", [np.int32, np.int64])
+@both_dtypes
+def test_outcomes_of_csr_rows_of_any_length(dtype: Any, index: Any, columns: int) -> None:
+    """Whatever their order, the bits of dense ones; duplicates are added up."""
+    rng = np.random.default_rng(columns)
+    dense = np.where(rng.random((5, columns)) < 0.1, rng.integers(1, 5, (5, columns)) / 4, 0)
+    dense[3] = 0
+    csr = scipy.sparse.csr_array(dense)
+    rows, at = np.repeat(np.arange(5), np.diff(csr.indptr)), csr.indices
+    order = np.lexsort((rng.random(2 * len(at)), np.tile(rows, 2)))
+    halves = scipy.sparse.csr_array(
+        (np.tile(csr.data / 2, 2)[order], np.tile(at, 2)[order].astype(index), (2 * csr.indptr).astype(index)),
+        shape=csr.shape,
+    )
+    kept = halves.data.copy(), halves.indices.copy(), halves.indptr.copy()
+    scores = rng.standard_normal(dense.shape).astype(dtype)
+    for function, given in ((fx.sigmoid_cross_entropy, scores), (fx.binary_cross_entropy, fx.expit(scores))):
+        options: dict[str, Any] = {"grad": True, "hess": True, "reduction": "none"}
+        for a, b in zip(function(given, halves, **options), function(given, dense, **options), strict=True):
+            assert same_bits(a, b)
+    for a, b in zip(kept, (halves.data, halves.indices, halves.indptr), strict=True):
+        assert same_bits(a, b), "the matrix was changed"
+
+
 @every_loss
 def test_csr_without_entries(loss: Loss) -> None:
     logits = make_inputs(loss, np.random.default_rng(11), 3, 4)

@@ -685,6 +685,54 @@ def test_overlap_is_seen_through_other_kinds_of_arrays() -> None:
         fx.softmax(memoryview(base)[:8], axis=1, out=base[1:])
 
 
+class Shared:
+    """What is no array and shares the memory of one, as tensors and data frames do."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        return self.array
+
+
+@pytest.mark.parametrize("share", [memoryview, Shared])
+@pytest.mark.parametrize(
+    ("function", "option"),
+    [
+        (fx.softmax_cross_entropy, "class_weight"),
+        (fx.softmax_cross_entropy, "logit_bias"),
+        (fx.softmax_focal_loss, "alpha"),
+        (fx.sigmoid_cross_entropy, "pos_weight"),
+        (fx.sigmoid_focal_loss, "alpha"),
+        (fx.binary_cross_entropy, "pos_weight"),
+    ],
+)
+def test_options_that_share_memory_with_a_buffer(function: Any, option: str, share: Any) -> None:
+    room = np.full((5, 4), 0.5)
+    given = np.full((5, 4), 0.25)
+    targets = [0] * 5 if function in (fx.softmax_cross_entropy, fx.softmax_focal_loss) else np.zeros((5, 4))
+    with pytest.raises(ValueError, match=f"grad overlaps {option}"):
+        function(given, targets, grad=room, **{option: share(room[0])})
+    assert (room == 0.5).all()
+
+
+@pytest.mark.parametrize("share", [memoryview, Shared])
+def test_vectors_and_layers_that_share_memory_with_a_buffer(share: Any) -> None:
+    room = np.full(24, 0.5)
+    vector, out = room[:20].reshape(5, 4), room[4:].reshape(5, 4)
+    zeros = np.zeros((5, 4))
+    for function, targets in ((fx.softmax_cross_entropy_hvp, [0] * 5), (fx.sigmoid_cross_entropy_hvp, zeros)):
+        with pytest.raises(ValueError, match="out overlaps v"):
+            function(zeros, targets, share(vector), out=out)
+    weight, grad = np.ones((4, 2)), np.full((4, 2), 0.5)
+    with pytest.raises(ValueError, match="overlaps class_weight"):
+        fx.linear_cross_entropy(
+            np.ones((5, 2)), weight, [0] * 5, class_weight=share(grad.reshape(-1)[:4]), grad=(False, grad, False)
+        )
+    assert (room == 0.5).all()
+    assert (grad == 0.5).all()
+
+
 def test_a_large_unsigned_label_is_no_negative_one() -> None:
     labels = np.array([0, 2**64 - 1], np.uint64)
     with pytest.raises(ValueError, match=r"targets\[1\] is 18446744073709551615"):
