@@ -130,6 +130,8 @@ static FX_INLINE OP(top) OP(larger_of)(OP(top) a, V high, V low) {
     return of;
 }
 
+static FX_INLINE M OP(is_finite)(V score) { return OP(lt)(OP(abs)(score), OP(set)(INFINITY)); }
+
 /* k scores, and what capping made of them. */
 static FX_INLINE OP(top) OP(transform_some)(const OP(transformation) *to, OP(changes) changes, ptrdiff_t i, ptrdiff_t k,
                                             V score, const OP(capped) *at, OP(top) top) {
@@ -153,6 +155,10 @@ static FX_INLINE OP(top) OP(transform_some)(const OP(transformation) *to, OP(cha
         V bias = OP(load_some)(to->bias + i, k, 0), sum = OP(two_sum)(score, bias, &lost);
         score = OP(select)(OP(ne)(bias, masked), sum, masked);
         rest = OP(add)(changes.capped ? OP(add)(rest, low) : low, lost);
+        /* Where a bias takes a score back, what is left of it may be no larger than the rest. */
+        V whole = OP(select)(OP(is_finite)(score), OP(add)(score, rest), score);
+        rest = OP(sub)(rest, OP(sub)(whole, score));
+        score = whole;
     }
     if (changes.scaled) {
         V lost;
@@ -161,8 +167,8 @@ static FX_INLINE OP(top) OP(transform_some)(const OP(transformation) *to, OP(cha
     }
     if (changes.masked) score = OP(leave_out)(score, to->left_out + i, k);
     if (changes.paired) {
-        /* Where a score is infinite or has become so there is no number here. */
-        rest = OP(keep)(OP(lt)(OP(abs)(score), OP(set)(INFINITY)), rest);
+        /* Where a score is infinite, or has become so, what was rounded off is no number. */
+        rest = OP(keep)(OP(is_finite)(score), rest);
         OP(store_some)(to->low + i, rest, k);
     }
     OP(store_some)(to->high + i, score, k);
@@ -198,11 +204,7 @@ static FX_INLINE void KERNEL(transform_row)(const OP(transformation) *to, OP(cha
             b = OP(transform_step)(to, changes, i + LANES, LANES, b);
         }
     }
-    if (i + LANES <= n) {
-        a = OP(transform_step)(to, changes, i, LANES, a);
-        i += LANES;
-    }
-    if (i < n) b = OP(transform_step)(to, changes, i, n - i, b);
+    for (; i < n; i += LANES) a = OP(transform_step)(to, changes, i, n - i < LANES ? n - i : LANES, a);
     a = OP(larger_of)(a, b.high, b.low);
     REAL largest = OP(max_lane)(a.high);
     *max = (double)largest;
