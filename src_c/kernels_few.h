@@ -12,9 +12,9 @@ static inline void KERNEL(few_fetch)(const REAL *x, ptrdiff_t stride, ptrdiff_t 
 }
 
 /* LANES rows of a few numbers without gaps between them, to columns and back: each column is picked from as many vectors as a
-   row has numbers, each vector from as many columns. Measured: of GAPLESS numbers and more a transposition takes less. */
+   row has numbers, each vector from as many columns. With GAPLESS numbers and more too little is gained for its room. */
 #ifdef FX_PICKS
-#define GAPLESS C(5, 7)
+#define GAPLESS C(5, 6)
 
 static FX_INLINE void KERNEL(split)(const REAL *x, int n, V *column) {
     V from[GAPLESS];
@@ -28,7 +28,7 @@ static FX_INLINE void KERNEL(split)(const REAL *x, int n, V *column) {
 }
 
 static FX_INLINE void KERNEL(join)(const V *column, int n, REAL *out) {
-    static const unsigned every[] = {0, 0, 0x5555, 0x9249, 0x1111, 0x8421, 0x1041};
+    static const unsigned every[] = {0, 0, 0x5555, 0x9249, 0x1111, 0x8421};
     for (int v = 0; v < n; ++v) {
         OP(places) places = (OP(lane_numbers)() + v * LANES) / n;
         V of = OP(pick)(column[0], ~0u, places, column[0]);
@@ -50,7 +50,6 @@ static FX_INLINE void KERNEL(split_gapless)(const REAL *x, ptrdiff_t n, V *colum
     if (n == 3) KERNEL(split)(x, 3, column);
     if (n == 4) KERNEL(split)(x, 4, column);
     if (n == 5 && GAPLESS > 5) KERNEL(split)(x, 5, column);
-    if (n == 6 && GAPLESS > 6) KERNEL(split)(x, 6, column);
 }
 
 static FX_INLINE void KERNEL(join_gapless)(const V *column, ptrdiff_t n, REAL *out) {
@@ -58,7 +57,6 @@ static FX_INLINE void KERNEL(join_gapless)(const V *column, ptrdiff_t n, REAL *o
     if (n == 3) KERNEL(join)(column, 3, out);
     if (n == 4) KERNEL(join)(column, 4, out);
     if (n == 5 && GAPLESS > 5) KERNEL(join)(column, 5, out);
-    if (n == 6 && GAPLESS > 6) KERNEL(join)(column, 6, out);
 }
 #endif
 
