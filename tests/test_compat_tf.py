@@ -45,6 +45,9 @@ def test_gradient_is_p_minus_y_for_any_labels(isa: str, dtype: Any, axis: int, s
     y[0] = 0
     if signs == "any":
         y[1:] *= RNG.choice([-1, 1], (3, 3, 5))
+        rows = np.moveaxis(y, axis, -1)
+        rows[0, -1] = 0
+        rows[0, -1, :3] = 1.5, -2, 1.5  # their sum is 1
     p, log_p = (np.moveaxis(f(np.moveaxis(x, axis, -1)), -1, axis) for f in (oracle.softmax, oracle.log_softmax))
     wide = oracle.exact(y)
     loss, grad = tf_nn.softmax_cross_entropy_with_logits(y, x, axis, grad=True)

@@ -146,10 +146,11 @@ def softmax_cross_entropy_with_logits(
 
 
 def _difference(y: np.ndarray, x: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows whose labels do not add up to one, and their p - y: the core's gradient is (sum y) p - y."""
+    """Rows whose labels do not add up to one or have one below 0, and their p - y: the core's gradient is
+    (sum y) p - y, of labels of at least 0."""
     dtype = _validate.output_dtypes(x)[0]
     with np.errstate(over="ignore"):
-        unequal = np.asarray(y.sum(axis, dtype=np.float64) != 1)
+        unequal = np.asarray((y.sum(axis, dtype=np.float64) != 1) | (y < 0).any(axis))
         scores, labels = (np.moveaxis(rows, axis, -1)[unequal].astype(dtype, copy=False) for rows in (x, y))
         return unequal, np.asarray(softmax(scores, axis=-1)) - labels
 
