@@ -275,12 +275,13 @@ cdef inline extended log_of_total(const Call *c, const Scratch *s, Py_ssize_t i)
     return <extended>s.log_total[i] + s.log_rest[i]
 
 
+cdef inline extended largest(const Scratch *s, Py_ssize_t i) noexcept nogil:
+    return <extended>s.stats.max[i] + (s.stats.max_low[i] if s.stats.max_low != NULL else 0.0)
+
+
 cdef inline extended log_sum(const Scratch *s, Py_ssize_t i) noexcept nogil:
     """log sum exp of the scores of a row."""
-    cdef extended max = s.stats.max[i]
-    if s.stats.max_low != NULL:
-        max += s.stats.max_low[i]
-    return max + (<extended>s.log_total[i] + s.log_rest[i])
+    return largest(s, i) + (<extended>s.log_total[i] + s.log_rest[i])
 
 
 cdef inline double rounded_off(extended exact, double value) noexcept nogil:
@@ -587,7 +588,8 @@ cdef Sums spread(const Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row, const 
                 part.value += weight * at[0]
                 target[j] = weight * at[1]
                 part.slope += target[j]
-                part.moment += target[j] * (nll[j] - log_total)
+                if c.temperature != NULL:
+                    part.moment += target[j] * <wide>exactly_below(s, i, x[j], low[j] if low != NULL else 0.0)
                 power[j] = weight * at[2]
             else:
                 power[j] = 0
@@ -724,7 +726,7 @@ cdef void figure(Call *c, Scratch *s, Py_ssize_t i, Py_ssize_t row, double weigh
     s.factor[i] = <double>(scale * slope / (<wide>s.stats.stored[i] + s.stats.stored_rest[i]))
     if c.temperature != NULL:
         c.temperature[row] = <double>(scale * (slope * s.moment[i] - moment
-                                               - (z * (log_partition - log_total) if z != 0 else 0)))
+                                               - (z * largest(s, i) if z != 0 else 0)))
     if c.has_hess or c.has_vector:
         s.slope[i] = <double>slope
         s.bend[i] = <double>bend
@@ -1520,7 +1522,7 @@ cdef two_parts(cnp.ndarray values, bint single):
     """Doubles as sums of two floats, or of themselves and 0."""
     if not single:
         return values, np.zeros_like(values)
-    with np.errstate(invalid="ignore", over="ignore"):
+    with np.errstate(invalid="ignore", over="ignore", under="ignore"):
         high = values.astype(np.float32)
         return high, np.where(np.isfinite(high), values - high, 0.0).astype(np.float32)
 

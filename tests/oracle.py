@@ -312,7 +312,8 @@ def _softmax_loss(
     terms += [(_others(second) + 2 * lam) * p * p, second * not_p * not_p]
     hard = (y != 0).sum(-1, keepdims=True) <= 1
     size = np.maximum(np.maximum(mass, np.maximum(np.abs(z_slope), np.abs(mass + z_slope))) * p, first)
-    scale = np.where(hard & (lam == 0), np.abs(grad), size)
+    at_label = np.maximum(np.abs(z_slope) * p, first * not_p)
+    scale = np.where(hard & (lam == 0), np.abs(grad), np.where(hard & (first != 0), at_label, size))
     hess, hess_scale = sum(terms), sum(np.abs(term) for term in terms) + np.abs(z_slope) * p
     product = product_scale = None
     if v is not None:

@@ -414,6 +414,36 @@ def test_labels_at_minus_infinity_and_rows_of_nan(loss: Loss, isa: str) -> None:
                     assert np.isnan(grad).all() or not np.any(y)
 
 
+@pytest.mark.parametrize("classes", [2, 20, 100])
+@pytest.mark.parametrize(
+    ("size", "temperature"), [(1e8, 1.0), (1e7, 1.0), (1e6, 0.01), (1e5, 0.01), (1e5, 1.0), (3e4, 1e-3)]
+)
+@both_dtypes
+def test_a_bias_that_takes_the_scores_back(dtype: Any, size: float, temperature: float, classes: int, isa: str) -> None:
+    """What is left is of the size of a temperature, and all its digits are there."""
+    rng = np.random.default_rng(classes)
+    logits = np.round(rng.standard_normal((6, classes)) * size).astype(dtype)
+    logits[:] = logits[0]
+    bias = -logits[0].astype(np.float64) + 3 * temperature * rng.standard_normal(classes)
+    options: dict[str, Any] = {"logit_bias": bias, "temperature": temperature, "reduction": "none"}
+    labels = np.arange(6) % classes
+    loss, grad = fx.softmax_cross_entropy(logits, labels, grad=True, **options)
+    exact = oracle.softmax_cross_entropy(logits, labels, **options)
+    assert oracle.ulp_error(loss, exact.loss).max() <= 2
+    assert oracle.ulp_error(grad, exact.grad, exact.scale).max() <= 4
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-3, 1e-6, 1e-9, 0.0])
+def test_the_temperature_gradient_of_small_scores(size: float, isa: str) -> None:
+    """For the z-loss: at a temperature of 1 the sum of gradients times scores, less."""
+    x = np.random.default_rng(0).standard_normal((5, 7)) * size
+    _, grad, slope = fx.softmax_cross_entropy(
+        x, [0, 1, 2, 3, 4], grad=True, z_loss=1.0, temperature_grad=True, reduction="none"
+    )
+    wide = grad.astype(np.longdouble) * x
+    assert np.abs(slope + wide.sum(1)).max() <= 8 * np.finfo(float).eps * np.abs(wide).max(initial=0)
+
+
 @pytest.mark.parametrize("loss", SOFTMAX[1:], ids=lambda loss: loss.name)
 @pytest.mark.parametrize("name", ["vector", "head", "parameter", "pos_weight", "tempreature"])
 def test_unknown_options_are_refused_by_the_name_of_the_function(loss: Loss, name: str) -> None:
