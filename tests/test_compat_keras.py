@@ -277,6 +277,20 @@ def test_ignored_classes_with_weights_in_a_column() -> None:
 
 
 @pytest.mark.filterwarnings("error")
+def test_a_nan_beside_the_label() -> None:
+    for loss in (keras.CategoricalGeneralizedCrossEntropy(), keras.SparseCategoricalCrossentropy()):
+        assert np.isnan(loss([1], np.float32([[np.nan, 0.5, 0.5]])))
+
+
+def test_no_warning_where_numbers_leave_a_type() -> None:
+    with np.errstate(all="raise"):
+        half = keras.CategoricalCrossentropy(dtype="float16", reduction="sum")
+        assert half(np.tile([[1.0, 0]], (8000, 1)), np.tile([[1e-7, 1]], (8000, 1))) == np.inf
+        assert keras.CategoricalCrossentropy(dtype="float16", from_logits=True)([[1.0, 0]], [[7e4, 0]]) >= 0
+        assert keras.binary_focal_crossentropy(np.float32([[0.0]]), np.float32([[1e-20]])) == 0
+        assert keras.categorical_generalized_cross_entropy([0], np.float32([[1e-30, 1]]), 0.5) == 2
+
+
 def test_nothing_to_average_and_too_much() -> None:
     rows = np.zeros((0, 3))
     for make in (

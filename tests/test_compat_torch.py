@@ -84,6 +84,16 @@ def test_sigmoid_has_the_bits_of_the_core(dtype: Any, reduction: str, pos_weight
     assert same_bits(loss, np.asarray(wanted[0], gradient.dtype)) and same_bits(gradient, wanted[1])
 
 
+@both
+@reductions
+def test_a_single_number_has_weights(dtype: Any, reduction: str) -> None:
+    input, target, weight, factor = (torch.tensor(value, dtype=dtype) for value in (0.3, 1.0, 2.0, 3.0))
+    for options in ({}, {"weight": weight}, {"pos_weight": factor}, {"weight": weight, "pos_weight": factor}):
+        got = skin.binary_cross_entropy_with_logits(input, target, reduction=reduction, **options)
+        wanted = functional.binary_cross_entropy_with_logits(input, target, reduction=reduction, **options)
+        assert got.shape == () and got.item() == pytest.approx(wanted.item(), rel=1e-6)
+
+
 @pytest.mark.parametrize("n", [1, 32, 700])
 @pytest.mark.parametrize("labels_dtype", [torch.int64, torch.int32, torch.uint8], ids=str)
 def test_small_calls_by_address_and_large_ones_by_array_agree(n: int, labels_dtype: Any) -> None:

@@ -121,6 +121,12 @@ def _class_labels(y_true: Any, y_pred: np.ndarray, axis: int) -> np.ndarray:
     return labels
 
 
+def _cast(array: np.ndarray, dtype: Any) -> np.ndarray:
+    """Another dtype, whose range what is out of it leaves as infinity or 0."""
+    with np.errstate(over="ignore", under="ignore"):
+        return array.astype(dtype)
+
+
 def _mean(values: np.ndarray, axis: int) -> np.ndarray:
     """Averages along an axis, NaN where it is empty."""
     with np.errstate(all="ignore"):
@@ -302,10 +308,11 @@ def _focal(
             entropy = binary_cross_entropy(_clipped(x), y, reduction="none")
             p = x.astype(np.float64)
             missing = y * (1 - p) + (1 - y) * p
-    values = np.clip(missing, 0, 1) ** exponent * entropy
-    if alpha is not None:
-        values = values * (y * alpha + (1 - y) * (1 - alpha))
-    return np.asarray(values).astype(entropy.dtype)
+    with np.errstate(under="ignore"):
+        values = np.clip(missing, 0, 1) ** exponent * entropy
+        if alpha is not None:
+            values = values * (y * alpha + (1 - y) * (1 - alpha))
+        return np.asarray(values).astype(entropy.dtype)
 
 
 def categorical_crossentropy(
@@ -508,9 +515,10 @@ def categorical_generalized_cross_entropy(y_true: Any, y_pred: Any, q: float) ->
         categorical_cross_entropy(np.full_like(x, 0.5), labels, reduction="none")
         _clipped(x)
     p = np.take_along_axis(x, labels[..., None].astype(np.intp), -1)[..., 0].astype(np.float64)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", under="ignore"):
         values = -np.expm1(power * np.log(p)) / power
-    return np.asarray(values).astype(_validate.output_dtypes(x)[0])
+        values = np.where(np.isnan(x).any(-1), np.nan, values)
+        return values.astype(_validate.output_dtypes(x)[0])
 
 
 def _exponent(q: float) -> float:
@@ -627,11 +635,11 @@ class Loss:
         """
         predictions = _floats(y_pred)
         if self._dtype is not None:
-            predictions = predictions.astype(self._dtype)
+            predictions = _cast(predictions, self._dtype)
         targets, predictions = _same_rank(_validate.real_array("y_true", y_true), predictions)
         values = np.asarray(self.call(targets, predictions))
         result = _reduce(values, sample_weight, self._valid(targets, predictions), self.reduction)
-        return result if self._dtype is None else np.asarray(result).astype(self._dtype)[()]
+        return result if self._dtype is None else _cast(np.asarray(result), self._dtype)[()]
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Losses before weights and reduction."""
