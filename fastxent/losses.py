@@ -456,7 +456,9 @@ class _SoftmaxLoss(_ScoreLoss):
         x, _, _ = self._arrays(None, raw_prediction, ())
         if proba_out is not None:
             _validate.buffer("proba_out", proba_out, x, _FLOATS, _inputs(x, None, None), "")
-        return _put(softmax(self.transformed(x), axis=1, n_threads=n_threads), proba_out)
+        shares = softmax(self._transformed(x), axis=1, n_threads=n_threads)
+        with np.errstate(under="ignore"):
+            return _put(shares.astype(x.dtype, copy=False), proba_out)
 
     def transformed(self, scores: np.ndarray) -> np.ndarray:
         """Scores after cap, bias, temperature and mask, in their dtype; the same array if there is none of these.
@@ -469,16 +471,24 @@ class _SoftmaxLoss(_ScoreLoss):
         -------
         ndarray, shape (n, C)
         """
-        dtype = scores.dtype
-        if self.softcap is not None:
-            scores = np.where(scores == -np.inf, scores, self.softcap * np.tanh(scores / self.softcap))
-        if self.logit_bias is not None:
-            scores = scores + self.logit_bias
-        if self.temperature != 1.0:
-            scores = scores / self.temperature
-        if self.class_mask is not None:
-            scores = np.where(self.class_mask, -np.inf, scores)
-        return scores.astype(dtype, copy=False)
+        with np.errstate(over="ignore", under="ignore"):
+            return self._transformed(scores).astype(scores.dtype, copy=False)
+
+    def _transformed(self, scores: np.ndarray) -> np.ndarray:
+        """The same before they are rounded, in double; the given array if there is nothing to do."""
+        with np.errstate(over="ignore", under="ignore"):
+            if self.softcap is not None:
+                wide = scores.astype(np.float64)
+                scores = np.where(scores == -np.inf, wide, self.softcap * np.tanh(wide / self.softcap))
+            if self.logit_bias is not None:
+                bias = np.asarray(self.logit_bias, np.float64)
+                masked = bias == -np.inf
+                scores = np.where(masked, -np.inf, scores + np.where(masked, 0.0, bias))
+            if self.temperature != 1.0:
+                scores = scores.astype(np.float64) / self.temperature
+            if self.class_mask is not None:
+                scores = np.where(self.class_mask, -np.inf, scores)
+        return scores
 
     def fit_intercept_only(self, y_true: Any, sample_weight: Any = None) -> np.ndarray:
         """The raw prediction that, the same for every row, has the smallest loss.
@@ -510,6 +520,9 @@ class _SoftmaxLoss(_ScoreLoss):
             raise ValueError(f"class_mask leaves out class {label}, which is a target in y_true: unmask it")
         if self.logit_bias is not None:
             kept &= np.asarray(self.logit_bias) > -np.inf
+            if means[~kept].any():
+                label = int(np.flatnonzero(~kept & (means > 0))[0])
+                raise ValueError(f"logit_bias is -inf for class {label}, which is a target in y_true: give a number")
         means = np.where(kept, (1 - self.label_smoothing) * means + self.label_smoothing / kept.sum(), 0.0)
         scores = self.temperature * np.log(np.clip(means / means.sum(), eps, 1 - eps))
         if self.logit_bias is not None:
@@ -529,7 +542,7 @@ class _SoftmaxLoss(_ScoreLoss):
             whole, totals = weights.sum(), np.asarray(rows.T @ weights, np.float64)
         else:
             labels = _validate.real_array("targets", y)
-            sample_weights = _validate.weights_of("sample_weight", sample_weight, labels.shape)
+            sample_weights = _validate.moderate(_validate.weights_of("sample_weight", sample_weight, labels.shape))
             counted = np.ones(labels.shape, bool) if self.ignore_index is None else labels != self.ignore_index
             classes = self._classes()
             if classes is not None and self.n_classes is not None:
@@ -577,8 +590,8 @@ def _distributions(y: Any, sample_weight: Any, class_weight: Any) -> tuple[Any, 
         rows = y
     else:
         rows = _validate.real_array("targets", y)
-        _validate.check_dense(rows, np.dtype(np.float64))
-    weights = _validate.weights_of("sample_weight", sample_weight, rows.shape[:1])
+        _validate.check_dense(rows, np.dtype(np.float64), rows.shape, 1)
+    weights = _validate.moderate(_validate.weights_of("sample_weight", sample_weight, rows.shape[:1]))
     if class_weight is not None:
         by_row = rows @ np.asarray(class_weight, np.float64)
         weights = by_row if weights is None else weights * by_row
@@ -795,7 +808,7 @@ class _SigmoidLoss(_ScoreLoss):
             wanted = f"(n, {columns[0]}), as many columns as an option has" if columns else "(n,) or (n, K)"
             raise ValueError(f"y_true has shape {y.shape}: give {wanted}")
         dtype = np.dtype(np.float32) if y.dtype == np.float32 else np.dtype(np.float64)
-        weights = _validate.weights_of("sample_weight", sample_weight, y.shape[:1])
+        weights = _validate.moderate(_validate.weights_of("sample_weight", sample_weight, y.shape[:1]))
         if weights is None:
             weights = np.ones(y.shape[0])
         whole = weights.sum()
@@ -807,7 +820,8 @@ class _SigmoidLoss(_ScoreLoss):
 
     def _intercepts(self, means: np.ndarray) -> np.ndarray:
         mixed = (1 - self.label_smoothing) * means + self.label_smoothing / 2
-        return np.asarray(np.log(self.pos_weight * mixed) - np.log1p(-mixed))
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.log(self.pos_weight * mixed) - np.log1p(-mixed))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)

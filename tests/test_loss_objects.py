@@ -250,6 +250,7 @@ def test_the_intercept_for_targets_that_add_up_to_anything(loss: Any) -> None:
     "loss, y, says",
     [
         (losses.SoftmaxCrossEntropy(class_mask=[False, True, False]), [0, 1, 2], "class_mask leaves out class 1"),
+        (losses.SoftmaxCrossEntropy(logit_bias=[0, 0, -np.inf]), [0, 2], "logit_bias is -inf for class 2"),
         (losses.SoftmaxCrossEntropy(n_classes=4), np.ones((2, 3)), "y_true has 3 columns, but n_classes is 4"),
         (losses.SoftmaxCrossEntropy(), [[0.5, -0.5]], "y_true.0, 1. is -0.5"),
         (losses.SoftmaxCrossEntropy(), scipy.sparse.csr_array([[0.5, -0.5]]), "y_true.0, 1. is -0.5"),
