@@ -280,10 +280,14 @@ def options(function: str, given: dict[str, Any], known: frozenset[str]) -> None
             raise TypeError(f"{function}() got an unexpected keyword argument {name!r}: see help(fastxent.{function})")
 
 
-def check_finite_floats(sparse: Sparse) -> None:
-    """Refuse CSR targets that are infinite as float32."""
+def check_finite_floats(sparse: Sparse, shape: tuple[int, ...]) -> None:
+    """Refuse CSR targets that are infinite as float32, duplicates added up."""
     most = float(np.finfo(np.float32).max)
-    if len(sparse.values) and sparse.values.max() > most:
+    with np.errstate(over="ignore"):
+        if not sparse.values.sum() > most:
+            return
+        sparse = summed(sparse, shape)
+    if sparse.values.max() > most:
         entry = int(np.argmax(sparse.values))
         row = int(np.searchsorted(sparse.indptr, entry, side="right")) - 1
         raise ValueError(
@@ -383,7 +387,7 @@ def factors(name: str, value: Any, shape: tuple[int, ...], low: float, high: flo
     if type(value) is float and low <= value <= high and value < math.inf:
         return value
     if np.ndim(value) == 0:
-        return number(name, value, low, high)
+        return number(name, value[()] if isinstance(value, np.ndarray) else value, low, high)
     array = real_array(name, value)
     if array.shape != shape[-1:]:
         wanted = f", or one for each element of the last axis, of shape {shape[-1:]}" if shape else ""
@@ -406,9 +410,8 @@ def weights_of(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray | No
     array = real_array(name, value)
     if array.shape != shape:
         raise ValueError(f"{name} has shape {array.shape}, but there are rows of shape {shape}: give one weight a row")
-    weights = np.ascontiguousarray(array, np.float64).reshape(-1)
-    check_range(name, weights, 0.0, math.inf, WEIGHTS)
-    return weights
+    check_range(name, array, 0.0, math.inf, WEIGHTS)
+    return np.ascontiguousarray(array, np.float64).reshape(-1)
 
 
 def element_weights(
@@ -662,7 +665,9 @@ def csr_of(name: str, value: Any, shape: tuple[int, ...], of: str = "logits") ->
     values = np.ascontiguousarray(values, np.float64)
     bad = _softmax.first_bad_csr(indptr, indices, values, shape[1])
     if bad is None:
-        return Sparse(indptr, indices, values)
+        # What stands behind the last row's entries is none.
+        count = int(indptr[-1])
+        return Sparse(indptr, indices[:count], values[:count])
     row = bad[1]
     if bad[0] == "indptr":
         raise ValueError(
@@ -684,10 +689,12 @@ def sparse_targets(value: Any, logits: np.ndarray, axis: int, ignore_index: int 
     return csr_of("targets", value, logits.shape, of)
 
 
-def check_dense(dense: np.ndarray, dtype: np.dtype[Any]) -> None:
-    """Refuse a dense target that is negative, or not finite once it is a `dtype`; `dense` has its rows first."""
+def check_dense(dense: np.ndarray, dtype: np.dtype[Any], shape: tuple[int, ...], axis: int) -> None:
+    """Refuse a dense target that is negative, or not finite once it is a `dtype`; `dense` are the rows, along `axis`,
+    of an array of this shape."""
+    given = np.moveaxis(dense.reshape(shape[:axis] + shape[axis + 1 :] + shape[axis : axis + 1]), -1, axis)
     most = float(np.finfo(dtype).max)
-    check_range("targets", dense, 0.0, most, f"targets are not negative, and finite as {dtype}")
+    check_range("targets", given, 0.0, most, f"targets are not negative, and finite as {dtype}")
 
 
 def check_probabilities(name: str, dense: np.ndarray) -> None:
@@ -695,19 +702,22 @@ def check_probabilities(name: str, dense: np.ndarray) -> None:
     check_range(name, dense, 0.0, 1.0, "outside [0, 1]: one outcome has labels 0 and 1 or probabilities")
 
 
-def sparse_outcomes(value: Any, shape: tuple[int, ...], of: str = "logits") -> Sparse:
-    """CSR targets in [0, 1], each element stored once, in order: duplicates are added up."""
+def summed(sparse: Sparse, shape: tuple[int, ...]) -> Sparse:
+    """Entries in order, duplicates added up."""
     from scipy.sparse import csr_array  # which whoever has such targets has loaded
 
-    given = csr_of("targets", value, shape, of)
-    count = int(given.indptr[-1])
-    # Not the matrix itself: what that says of its order may be stale.
-    summed = csr_array((given.values[:count], given.indices[:count], given.indptr), shape=shape)
-    if not summed.has_canonical_format:
-        summed = summed.copy()
-        summed.sum_duplicates()
-    sparse = Sparse(summed.indptr, summed.indices, summed.data)
-    if count == 0 or sparse.values.max() <= 1.0:
+    # A new matrix: what the given one says of its order may be stale.
+    matrix = csr_array((sparse.values, sparse.indices, sparse.indptr), shape=shape)
+    if not matrix.has_canonical_format:
+        matrix = matrix.copy()
+        matrix.sum_duplicates()
+    return Sparse(matrix.indptr, matrix.indices, matrix.data)
+
+
+def sparse_outcomes(value: Any, shape: tuple[int, ...], of: str = "logits") -> Sparse:
+    """CSR targets in [0, 1], each element stored once, in order."""
+    sparse = summed(csr_of("targets", value, shape, of), shape)
+    if sparse.values.max(initial=0.0) <= 1.0:
         return sparse
     entry = int(np.argmax(sparse.values))
     row = int(np.searchsorted(sparse.indptr, entry, side="right")) - 1

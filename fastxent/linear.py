@@ -622,17 +622,19 @@ class _Softmax(_Rows):
             options["temperature"], False, options["softcap"], options["logit_bias"], self.mask, classes
         )
         if self.sparse is not None and single:
-            _validate.check_finite_floats(self.sparse)
+            _validate.check_finite_floats(self.sparse, scores.shape)
         if self.dense is not None and (
             self.dense.dtype != layer.dtype or _softmax.has_bad_dense(self.dense, single, n_threads)
         ):
-            _validate.check_dense(self.dense, layer.dtype)
+            _validate.check_dense(self.dense, layer.dtype, scores.shape, 1)
         if self.mask is not None and _softmax.has_masked_target(self.mask, *checked, ignored, n_threads):
             _validate.check_mask(self.mask, checked, ignored, rows)
         if options["class_weight"] is not None:
             factors = _validate.per_class(
                 "class_weight", options["class_weight"], classes, 0.0, math.inf, _validate.WEIGHTS
             )
+            if reduction == "mean":
+                weights, factors = _validate.moderate(weights), np.asarray(_validate.moderate(factors))
             weights = _softmax.class_weighted(
                 layer.rows, classes, *checked, weights, ignored, single, factors, n_threads
             )

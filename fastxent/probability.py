@@ -490,11 +490,13 @@ def categorical_cross_entropy(
     # The row loop finds what must be refused, in its own dtype. Without buffers nothing is lost then; with buffers it
     # goes through all rows first.
     if dense is not None and (dense.dtype != dtypes[0] or by_class is not None):
-        _validate.check_dense(dense, dtypes[0])
+        _validate.check_dense(dense, dtypes[0], shape, axis)
     if sparse is not None:
         _validate.check_range(
             "targets.data", sparse.values, 0.0, float(np.finfo(dtypes[0]).max), f"targets are finite as {dtypes[0]}"
         )
+    if reduction == "mean":
+        given, by_class = _validate.moderate(given), _validate.moderate(by_class)
     weights = given
     if by_class is not None or ignored is not None:
         weights = _probability.row_weights(
@@ -537,7 +539,7 @@ def categorical_cross_entropy(
         )
         if loss is None:
             if dense is not None:
-                _validate.check_dense(dense, dtypes[0])
+                _validate.check_dense(dense, dtypes[0], shape, axis)
             _validate.check_distributions(p, axis, weights, bool(normalize))
         return loss
 

@@ -887,12 +887,12 @@ def _softmax_loss(
         inputs = tuple(pair for pair in (*inputs, ("alpha", alpha)) if pair[1] is not None)
     # Before rounding may hide it. Without buffers nothing is lost if the row loop finds what must be refused.
     if sparse is not None and single:
-        _validate.check_finite_floats(sparse)
+        _validate.check_finite_floats(sparse, shape)
     if dense is not None and (
         dense.dtype != dtypes[0]
         or ((inputs or class_weight is not None) and _softmax.has_bad_dense(dense, single, n_threads))
     ):
-        _validate.check_dense(dense, dtypes[0])
+        _validate.check_dense(dense, dtypes[0], shape, axis)
     if mask is not None and inputs and _softmax.has_masked_target(mask, *checked, ignored, n_threads):
         _validate.check_mask(mask, checked, ignored, rows)
     if vector is not None:
@@ -901,6 +901,8 @@ def _softmax_loss(
             raise ValueError(f"v has shape {vector.shape}, logits {shape}: give a vector of the same shape")
     if class_weight is not None:
         factors = _validate.per_class("class_weight", class_weight, classes, 0.0, math.inf, _validate.WEIGHTS)
+        if reduction == "mean":
+            weights, factors = _validate.moderate(weights), np.asarray(_validate.moderate(factors))
         weights = _softmax.class_weighted(
             math.prod(rows), classes, labels, dense, sparse, weights, ignored, single, factors, n_threads
         )
@@ -938,7 +940,7 @@ def _softmax_loss(
     )
     if loss is None:
         if dense is not None:
-            _validate.check_dense(dense, dtypes[0])
+            _validate.check_dense(dense, dtypes[0], shape, axis)
         assert mask is not None
         _validate.check_mask(mask, checked, ignored, rows)
     if reduction == "none":

@@ -27,6 +27,8 @@ def _rows(x: Any, axis: Any) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]] |
         return None
     if axis is None:
         axes = tuple(range(array.ndim))
+    elif isinstance(axis, (bool, np.bool_)):
+        raise TypeError(f"axis is {axis}: give an integer, a tuple of them or None")
     else:
         axes = np.lib.array_utils.normalize_axis_tuple(axis, array.ndim)
     if len(axes) == 1:
@@ -109,6 +111,8 @@ def logsumexp(
 
 
 def _softmax_like(wanted: str, x: Any, axis: Any, out: Any, n_threads: int | None) -> Any:
+    if np.ndim(x) == 0 and axis is None and out is None:
+        return _softmax_like(wanted, np.reshape(x, 1), None, None, n_threads)[0]
     covered = _rows(x, axis)
     if covered is None:
         from scipy import special
@@ -206,6 +210,8 @@ def log_softmax(x: Any, axis: Any = None, *, out: Any = None, n_threads: int | N
 
 
 def _elementwise(wanted: str, x: Any, out: Any, n_threads: int | None, options: dict[str, Any]) -> Any:
+    if isinstance(out, tuple) and len(out) == 1:
+        out = out[0]
     array = _validate.native(np.asarray(x))
     if array.dtype.kind in "iub" or array.dtype == np.float16:
         array = array.astype(np.float64)

@@ -685,6 +685,45 @@ def test_overlap_is_seen_through_other_kinds_of_arrays() -> None:
         fx.softmax(memoryview(base)[:8], axis=1, out=base[1:])
 
 
+def test_elements_are_named_where_they_stand() -> None:
+    dense = np.full((2, 3, 4), 0.25)
+    dense[1, 2, 3] = -5
+    for axis in (0, 1, 2):
+        for function in (fx.softmax_cross_entropy, fx.categorical_cross_entropy):
+            with pytest.raises(ValueError, match=r"targets\[1, 2, 3\] is -5"):
+                function(np.full((2, 3, 4), 0.5), dense, axis=axis)
+    weights = np.ones((2, 3))
+    weights[1, 2] = -1
+    for function in (fx.softmax_cross_entropy, fx.categorical_cross_entropy):
+        with pytest.raises(ValueError, match=r"sample_weight\[1, 2\] is -1"):
+            function(np.full((2, 3, 4), 0.25), np.zeros((2, 3), int), sample_weight=weights)
+
+
+def test_what_stands_behind_the_entries_of_csr_targets_is_none() -> None:
+    targets = scipy.sparse.csr_array((2, 3))
+    targets.indptr, targets.indices = np.array([0, 1, 2]), np.array([0, 2, -1])
+    targets.data = np.array([1.0, 1.0, -1e300])
+    given = np.full((2, 3), 0.25, np.float32)
+    for function in (fx.softmax_cross_entropy, fx.categorical_cross_entropy):
+        assert function(given, targets, reduction="none").shape == (2,)
+    for function in (fx.sigmoid_cross_entropy, fx.binary_cross_entropy):
+        assert function(given, targets, reduction="none").shape == (2, 3)
+
+
+def test_csr_duplicates_that_add_up_beyond_floats() -> None:
+    targets = scipy.sparse.csr_array(([3e38, 3e38], [0, 0], [0, 2]), shape=(1, 2))
+    with pytest.raises(ValueError, match=r"targets\[0, 0\] is 6e\+38"):
+        fx.softmax_cross_entropy(np.zeros((1, 2), np.float32), targets)
+    apart = scipy.sparse.csr_array(([3e38, 3e38], [0, 1], [0, 2]), shape=(1, 2))
+    assert np.isfinite(fx.softmax_cross_entropy(np.zeros((1, 2), np.float32), apart))
+
+
+def test_an_axis_is_no_boolean() -> None:
+    for function in (fx.softmax, fx.log_softmax, fx.logsumexp):
+        with pytest.raises(TypeError, match="axis is True"):
+            function(np.zeros((2, 2)), axis=True)
+
+
 class Shared:
     """What is no array and shares the memory of one, as tensors and data frames do."""
 

@@ -12,6 +12,7 @@ import scipy.sparse
 
 import fastxent as fx
 import oracle
+from fastxent import losses
 from losses import Loss, both_dtypes, class_losses, every_form, make_inputs, make_logits, make_targets, same_bits
 
 LENGTHS = (2, 3, 7, 10, 16, 31, 32, 33, 40, 64, 100, 200)
@@ -400,6 +401,29 @@ def test_weighted_difference_beyond_the_range(dtype: Any, classes: int, form: st
     exact = oracle.softmax_cross_entropy(logits, targets, **options)
     assert oracle.ulp_error(value, exact.loss).max() <= 2
     assert oracle.ulp_error(grad, exact.grad, exact.scale).max() <= 4
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-200, 1e200, 1e300])
+def test_the_mean_does_not_depend_on_the_size_of_both_weights(size: float) -> None:
+    scores, probabilities = np.array([[1.0, 2], [3, 5]]), np.array([[0.25, 0.75], [0.5, 0.5]])
+    options: dict[str, Any] = {"sample_weight": [size, 3 * size], "class_weight": [size, 2 * size]}
+    wanted: dict[str, Any] = {"sample_weight": [1, 3], "class_weight": [1, 2]}
+    for function, given in ((fx.softmax_cross_entropy, scores), (fx.categorical_cross_entropy, probabilities)):
+        assert function(given, [0, 1], **options) == pytest.approx(function(given, [0, 1], **wanted), rel=1e-15)
+
+
+def test_no_warning_where_numbers_leave_a_type() -> None:
+    assert fx.softmax(np.float32(INF)) == 1 and fx.log_softmax(np.float32(INF)) == 0 and fx.softmax(3.0) == 1
+    tiny = fx.softmax_cross_entropy(np.zeros((1, 2), np.float32), [0], logit_bias=[1e-300, 0])
+    assert tiny == pytest.approx(np.log(2))
+    for options in ({"softcap": 30.0}, {"temperature": 0.5}, {"logit_bias": [0, -INF, 0]}):
+        loss = losses.SoftmaxCrossEntropy(**options)
+        probabilities = loss.predict_proba(np.float32([[1e-38, 1.0, 3.0], [3e38, 2.9e38, 0], [1, INF, 0]]))
+        np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-6)
+    assert loss.predict_proba(np.float32([[1, INF, 0]]))[0, 1] == 0
+    for weighed in (losses.SoftmaxCrossEntropy(), losses.SigmoidCrossEntropy()):
+        assert np.isfinite(weighed.fit_intercept_only([0, 1, 1], [1e308] * 3)).all()
+    assert losses.SigmoidCrossEntropy(pos_weight=0.0).fit_intercept_only([0, 1, 1]) == -INF
 
 
 @pytest.mark.parametrize("form", ["labels", "dense", "csr"])
