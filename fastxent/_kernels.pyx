@@ -110,7 +110,8 @@ def set_num_threads(n_threads):
         At least 1; None for the default, which is OpenMP's own number (``OMP_NUM_THREADS``, or what
         threadpoolctl set) capped by the processors that affinity and control group leave to the process. Calls that
         leave it to the default use fewer for up to a second after some came too late to be of use, because something
-        else was running on their processors.
+        else was running on their processors. A process that was forked off one that has imported fastxent runs on one
+        thread whatever is asked for, since OpenMP does not survive a fork: start it by spawn or forkserver.
 
     Returns
     -------
@@ -158,7 +159,7 @@ cdef Py_ssize_t threads_at_most(object n_threads) except -1:
         threads = default_threads
     else:
         threads = min(fx_max_threads(), cpu_limit)
-    return 1 if forked or fx_in_parallel() else threads
+    return 1 if forked or fx_in_parallel() or FX_OPENMP == 0 else threads
 
 
 cdef int threads_for(object n_threads, Py_ssize_t work) except -1:
