@@ -16,11 +16,6 @@ ctypedef fused wide:
 cdef enum Raised:
     NOTHING, P, NOT_P
 
-cdef struct Slope:
-    long double value
-    long double first
-    long double second
-
 cdef struct Head:
     Raised raised
     bint magnifies             # an error of 1 - p comes out larger in the loss, where 1 - p is small

@@ -1,7 +1,8 @@
-/* What the row loops need of OpenMP and of fork, where there is neither as well. */
+/* What the row loops need of OpenMP, where there is none as well, and of the system. */
 #ifndef FX_THREADS_H
 #define FX_THREADS_H
 
+#include <pthread.h>
 #include <sys/resource.h>
 #include <time.h>
 
@@ -16,13 +17,8 @@ static inline int fx_in_parallel(void) { return 0; }
 #define FX_OPENMP 0
 #endif
 
-#if defined(__unix__) || defined(__APPLE__)
-#include <pthread.h>
 /* libgomp hangs in a child forked after its parent used it: there the library runs serially. */
 static inline void fx_at_fork(void (*in_child)(void)) { pthread_atfork(0, 0, in_child); }
-#else
-static inline void fx_at_fork(void (*in_child)(void)) { (void)in_child; }
-#endif
 
 /* Seconds. */
 static inline double fx_seconds(clockid_t clock) {

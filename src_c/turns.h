@@ -3,15 +3,9 @@
 #ifndef FX_TURNS_H
 #define FX_TURNS_H
 
+#include <sched.h>
 #include <stdatomic.h>
 #include <stddef.h>
-
-#if defined(__unix__) || defined(__APPLE__)
-#include <sched.h>
-static inline void fx_yield(void) { sched_yield(); }
-#else
-static inline void fx_yield(void) {}
-#endif
 
 typedef struct {
     _Alignas(64) _Atomic ptrdiff_t next;
@@ -33,7 +27,7 @@ static inline ptrdiff_t fx_take_turn(fx_turns *turns) {
 
 /* Until all items before this one have ended. */
 static inline void fx_await_turn(fx_turns *turns, ptrdiff_t item) {
-    while (atomic_load_explicit(&turns->ended, memory_order_acquire) < item) fx_yield();
+    while (atomic_load_explicit(&turns->ended, memory_order_acquire) < item) sched_yield();
 }
 
 static inline void fx_end_turn(fx_turns *turns, ptrdiff_t item) {

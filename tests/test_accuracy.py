@@ -1,6 +1,6 @@
 """The numerical contract: errors in ulps against the oracle, on every instruction set.
 
-The bounds are the contract's (README, "Numerical contract"), not what was measured: that stands in the table at the
+The bounds are the contract's (README, "Accuracy"), not what was measured: that stands in the table at the
 end of the run. They are not to be widened.
 """
 
