@@ -10,14 +10,16 @@ import sys
 from dataclasses import replace
 
 from benchmarks.cases import Case, make_inputs
+from benchmarks.environment import leave_checkout
 from benchmarks.harness import run_rounds
-from benchmarks.peers import fastxent, floor
 
 ROUNDS = 5
 
 
 def nanoseconds(case: Case) -> list[float]:
     """Of an element: by one thread, by two, and the floor of two."""
+    from benchmarks.peers import fastxent, floor  # the built one, once the checkout is left
+
     inputs = make_inputs(case)
     calls = [
         replace(call, name=f"{call.name}, {threads}")
@@ -30,6 +32,7 @@ def nanoseconds(case: Case) -> list[float]:
 
 
 def main() -> None:
+    leave_checkout()
     largest = int(float(sys.argv[1])) if len(sys.argv) > 1 else 10**9
     print(f"{'ns an element':29}{'one thread':>12}{'two':>8}{'times':>8}{'floor':>8}")
     for single in (False, True):
