@@ -211,7 +211,7 @@ def _markdown(run: Run) -> Iterator[str]:
     yield "Written by `python -m benchmarks --results`; how it measures: [README.md](README.md)."
     yield "Times are medians over the rounds, the spread is the distance of the quartiles over the"
     yield "median; ratios are taken within a round, then their median. fastxent keeps the memory of its last"
-    yield "results of 128 KiB and more for the next ones, which only its peak memory is measured without."
+    yield "results of 128 KiB and more for the next ones (its peak memory, where it stands, is without)."
     yield ""
     yield from (f"* {line}" for line in headline(run))
     goals = [goal for case in run.cases for goal in achieved(case)]

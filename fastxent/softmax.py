@@ -180,6 +180,7 @@ def softmax_cross_entropy(
         be among them, and every row must keep a class.
     temperature : float above 0, default 1
         What scores are divided by, last of all: ``z = (softcap tanh(logits / softcap) + logit_bias) / temperature``.
+        A quotient beyond the range of the computing dtype is infinite: one of -inf masks its class.
     temperature_grad : bool, default False
         Whether to return the derivative of the reduced loss by the temperature.
     softcap : float above 0, optional
