@@ -10,6 +10,7 @@ cdef extern from "kernels.h" nogil:
         double scale
         double scale_rest
         double cap
+        int loose
 
     ctypedef struct fx_rows:
         double *max

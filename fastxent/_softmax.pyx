@@ -779,7 +779,7 @@ cdef inline void transform_rows(const Call *c, Scratch *s, const Block *b, Py_ss
     cdef const real *bias = <const real *>c.bias
     cdef const real *bias_low = <const real *>c.bias_low
     rows_transform(c.kernels, <real *>b.x + start, b.x_stride, b.count, n, &c.transform,
-                   bias + start if bias != NULL else NULL, bias_low + start if bias != NULL else NULL,
+                   bias + start if bias != NULL else NULL, bias_low + start if bias_low != NULL else NULL,
                    bytes + start if bytes != NULL else NULL, stride, <real *>s.high + start,
                    <real *>s.low + start if c.paired else NULL, <real *>s.cap_slope + start if capped else NULL,
                    <real *>s.cap_bend + start if capped and (c.has_hess or c.has_vector) else NULL, max, max_low)
@@ -1519,12 +1519,19 @@ def class_weighted(Py_ssize_t n, Py_ssize_t classes, labels, dense, sparse, weig
 
 
 cdef two_parts(cnp.ndarray values, bint single):
-    """Doubles as sums of two floats, or of themselves and 0."""
+    """Doubles as sums of two floats, or as they are: the second part is None if there is nothing in it."""
     if not single:
-        return values, np.zeros_like(values)
+        return values, None
     with np.errstate(invalid="ignore", over="ignore", under="ignore"):
         high = values.astype(np.float32)
-        return high, np.where(np.isfinite(high), values - high, 0.0).astype(np.float32)
+        low = np.where(np.isfinite(high), values - high, 0.0).astype(np.float32)
+    return high, low if low.any() else None
+
+
+cdef bint is_loose(const fx_transform *by, bias_low, bint double_scores):
+    """Whether what a soft cap, or a bias of two parts, rounds off is more than the little that exponentials allow for."""
+    cdef double rounded = 0.0 if bias_low is None else np.abs(bias_low).max()
+    return (rounded + by.cap * (2.0 ** -53 if double_scores else 2.0 ** -24)) * by.scale > 2.0 ** -12
 
 
 cdef int start(Call *c, Rows scores, Py_ssize_t n, Py_ssize_t classes, bint single, bint transformed) except -1:
@@ -1609,6 +1616,7 @@ def loss(cnp.ndarray scores, labels, dense, sparse, weights, str head, double pa
             bias_high, bias_low = two_parts(bias, not c.double_scores)
             c.bias = data_of(bias_high)
             c.bias_low = data_of(bias_low)
+            c.transform.loose = is_loose(&c.transform, bias_low, c.double_scores)
         c.has_left_out = mask is not None
         if c.has_left_out:
             c.left_out = rows_of(mask)

@@ -39,6 +39,7 @@ typedef struct {
     double scale;      /* 1 / temperature */
     double scale_rest; /* what that rounds off */
     double cap;        /* 0 for none */
+    int loose;         /* a bias may leave less of a score than has been rounded off before */
 } fx_transform;
 
 /* Where rows_expsum puts what it learns of each row; `margins` and `classes` may both be NULL. Scores may be sums of two,

@@ -104,9 +104,9 @@ static FX_INLINE void f64_cap_two(f64v a, f64v b, const f64_capping *by, int ben
 }
 #endif
 
-/* What is done to scores; constants wherever it is used. */
+/* What is done to scores; constants wherever it is used. A bias of two parts makes `biased` 2. */
 typedef struct {
-    int capped, biased, scaled, paired, masked;
+    int capped, biased, scaled, paired, masked, loose;
 } OP(changes);
 
 /* Everything of a row's transformation. */
@@ -151,14 +151,15 @@ static FX_INLINE OP(top) OP(transform_some)(const OP(transformation) *to, OP(cha
         rest = at->low;
     }
     if (changes.biased) {
-        V lost, low = OP(load_some)(to->bias_low + i, k, 0);
-        V bias = OP(load_some)(to->bias + i, k, 0), sum = OP(two_sum)(score, bias, &lost);
+        V lost, bias = OP(load_some)(to->bias + i, k, 0), sum = OP(two_sum)(score, bias, &lost);
         score = OP(select)(OP(ne)(bias, masked), sum, masked);
-        rest = OP(add)(changes.capped ? OP(add)(rest, low) : low, lost);
-        /* Where a bias takes a score back, what is left of it may be no larger than the rest. */
-        V whole = OP(select)(OP(is_finite)(score), OP(add)(score, rest), score);
-        rest = OP(sub)(rest, OP(sub)(whole, score));
-        score = whole;
+        if (changes.biased == 2) lost = OP(add)(OP(load_some)(to->bias_low + i, k, 0), lost);
+        rest = changes.capped ? OP(add)(rest, lost) : lost;
+        if (changes.loose) {
+            V whole = OP(select)(OP(is_finite)(score), OP(add)(score, rest), score);
+            rest = OP(sub)(rest, OP(sub)(whole, score));
+            score = whole;
+        }
     }
     if (changes.scaled) {
         V lost;
@@ -167,8 +168,8 @@ static FX_INLINE OP(top) OP(transform_some)(const OP(transformation) *to, OP(cha
     }
     if (changes.masked) score = OP(leave_out)(score, to->left_out + i, k);
     if (changes.paired) {
-        /* Where a score is infinite, or has become so, what was rounded off is no number. */
-        rest = OP(keep)(OP(is_finite)(score), rest);
+        /* Where a score is infinite there is a NaN here; where a factor has made it so, infinity. */
+        rest = OP(keep)(changes.scaled ? OP(is_finite)(score) : OP(ge)(rest, rest), rest);
         OP(store_some)(to->low + i, rest, k);
     }
     OP(store_some)(to->high + i, score, k);
@@ -242,9 +243,13 @@ static void KERNEL(rows_transform)(const REAL *x, ptrdiff_t stride, ptrdiff_t ro
             .cap = {cap, f64_set(inverse), f64_div(f64_remainder(two, f64_set(inverse), cap), cap)},
         };
         int capped = by->cap > 0.0, masked = left_out != NULL;
-        OP(changes) changes = {capped, bias != NULL, by->scale != 1.0, low != NULL, masked};
-        if (bias && !capped && !masked && by->scale == 1.0 && !COMPACT)
-            KERNEL(transform_row)(&to, (OP(changes)){0, 1, 0, 1, 0}, ahead, n, at, at_low);
+        int biased = !bias ? 0 : !bias_low ? 1 : 2;
+        int plainly = !capped && !masked && by->scale == 1.0 && !by->loose;
+        OP(changes) changes = {capped, biased, by->scale != 1.0, low != NULL, masked, by->loose};
+        if (biased == 1 && plainly && !COMPACT)
+            KERNEL(transform_row)(&to, (OP(changes)){0, 1, 0, 1, 0, 0}, ahead, n, at, at_low);
+        else if (biased == 2 && plainly && !COMPACT && sizeof(REAL) == sizeof(float))
+            KERNEL(transform_row)(&to, (OP(changes)){0, 2, 0, 1, 0, 0}, ahead, n, at, at_low);
         else
             KERNEL(transform_any)(&to, changes, ahead, n, at, at_low);
     }

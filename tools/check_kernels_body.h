@@ -469,7 +469,7 @@ static void NAME(check_rows_transform)(const KERNELS *ours, const KERNELS *scala
         ptrdiff_t n = length_of(i / 4);
         double temperature = temperatures[pick(4)], max[2][ROWS], max_low[2][ROWS];
         int biased = (int)pick(2), masked = (int)pick(2);
-        fx_transform by = {.scale = 1.0 / temperature, .scale_rest = 0.0, .cap = caps[pick(4)]};
+        fx_transform by = {.scale = 1.0 / temperature, .scale_rest = 0.0, .cap = caps[pick(4)], .loose = (int)pick(2)};
         NAME(draw_scores)(n);
         for (ptrdiff_t j = 0; j < n; ++j) bias[at->shift + j] = (REAL)(5.0 * (uniform() - 0.5));
         if (pick(3) == 0) bias[at->shift + pick(n)] = -INFINITY;
