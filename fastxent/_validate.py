@@ -213,8 +213,8 @@ def buffer(
             f"{name} is a broadcast or overlapping view, several of its elements share memory: use numpy.empty"
         )
     for other, given in inputs:
-        shared = any(overlap(asked, part) for part in memory_of(given))
-        if shared and not (other == itself and isinstance(given, np.ndarray) and same_memory(asked, given)):
+        shared = (part for part in memory_of(given) if overlap(asked, part))
+        if any(other != itself or not same_memory(asked, part) for part in shared):
             in_place = f", or {itself} itself to work in place" if itself else ""
             raise ValueError(f"{name} overlaps {other}: give a separate array{in_place}")
     return asked
@@ -439,6 +439,19 @@ def moderate(weights: np.ndarray | None) -> np.ndarray | None:
         return weights
     with np.errstate(under="ignore"):
         return np.ldexp(weights.astype(np.float64), -math.frexp(most)[1])
+
+
+def multipliable(weights: np.ndarray | None, factors: np.ndarray) -> np.ndarray:
+    """Factors of weights that only matter relative to each other, scaled by a power of two where the largest product
+    would leave the range of doubles."""
+    if weights is None or weights.size == 0:
+        return factors
+    most, largest = float(weights.max()), float(factors.max())
+    if most == 0.0 or largest == 0.0 or 2.0**-1000 <= most * largest <= 2.0**1000:
+        return factors
+    exponent = math.frexp(most)[1] + math.frexp(largest)[1]
+    with np.errstate(under="ignore"):
+        return np.asarray(np.ldexp(factors, (1000 if exponent > 0 else -1000) - exponent))
 
 
 def check_range(name: str, array: np.ndarray, low: float, high: float, rule: str) -> None:
@@ -717,6 +730,9 @@ def summed(sparse: Sparse, shape: tuple[int, ...]) -> Sparse:
 def sparse_outcomes(value: Any, shape: tuple[int, ...], of: str = "logits") -> Sparse:
     """CSR targets in [0, 1], each element stored once, in order."""
     sparse = summed(csr_of("targets", value, shape, of), shape)
+    # Sums of floats, or truth values, that are 1 in their own dtype are 1.
+    if value.dtype.kind in "bf":
+        sparse = sparse._replace(values=sparse.values.astype(value.dtype).astype(np.float64))
     if sparse.values.max(initial=0.0) <= 1.0:
         return sparse
     entry = int(np.argmax(sparse.values))

@@ -634,7 +634,7 @@ class _Softmax(_Rows):
                 "class_weight", options["class_weight"], classes, 0.0, math.inf, _validate.WEIGHTS
             )
             if reduction == "mean":
-                weights, factors = _validate.moderate(weights), np.asarray(_validate.moderate(factors))
+                factors = _validate.multipliable(weights, factors)
             weights = _softmax.class_weighted(
                 layer.rows, classes, *checked, weights, ignored, single, factors, n_threads
             )

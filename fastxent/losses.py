@@ -452,6 +452,7 @@ class _SoftmaxLoss(_ScoreLoss):
         Returns
         -------
         ndarray, shape (n, C)
+            Of scores in double after cap, bias and temperature: in range where a loss of float32 scores may not be.
         """
         x, _, _ = self._arrays(None, raw_prediction, ())
         if proba_out is not None:
@@ -475,7 +476,7 @@ class _SoftmaxLoss(_ScoreLoss):
             return self._transformed(scores).astype(scores.dtype, copy=False)
 
     def _transformed(self, scores: np.ndarray) -> np.ndarray:
-        """The same before they are rounded, in double; the given array if there is nothing to do."""
+        """The same before they are rounded, as doubles but for a mask; the given array if there is nothing to do."""
         with np.errstate(over="ignore", under="ignore"):
             if self.softcap is not None:
                 wide = scores.astype(np.float64)

@@ -491,12 +491,10 @@ def categorical_cross_entropy(
     # goes through all rows first.
     if dense is not None and (dense.dtype != dtypes[0] or by_class is not None):
         _validate.check_dense(dense, dtypes[0], shape, axis)
-    if sparse is not None:
-        _validate.check_range(
-            "targets.data", sparse.values, 0.0, float(np.finfo(dtypes[0]).max), f"targets are finite as {dtypes[0]}"
-        )
-    if reduction == "mean":
-        given, by_class = _validate.moderate(given), _validate.moderate(by_class)
+    if sparse is not None and dtypes[0].itemsize == 4:
+        _validate.check_finite_floats(sparse, shape)
+    if reduction == "mean" and by_class is not None:
+        by_class = _validate.multipliable(given, by_class)
     weights = given
     if by_class is not None or ignored is not None:
         weights = _probability.row_weights(

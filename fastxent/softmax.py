@@ -180,7 +180,7 @@ def softmax_cross_entropy(
         be among them, and every row must keep a class.
     temperature : float above 0, default 1
         What scores are divided by, last of all: ``z = (softcap tanh(logits / softcap) + logit_bias) / temperature``.
-        A quotient beyond the range of the computing dtype is infinite: one of -inf masks its class.
+        What is beyond the range of the computing dtype then is infinite: -inf masks its class.
     temperature_grad : bool, default False
         Whether to return the derivative of the reduced loss by the temperature.
     softcap : float above 0, optional
@@ -903,7 +903,7 @@ def _softmax_loss(
     if class_weight is not None:
         factors = _validate.per_class("class_weight", class_weight, classes, 0.0, math.inf, _validate.WEIGHTS)
         if reduction == "mean":
-            weights, factors = _validate.moderate(weights), np.asarray(_validate.moderate(factors))
+            factors = _validate.multipliable(weights, factors)
         weights = _softmax.class_weighted(
             math.prod(rows), classes, labels, dense, sparse, weights, ignored, single, factors, n_threads
         )

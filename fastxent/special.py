@@ -27,7 +27,7 @@ def _rows(x: Any, axis: Any) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]] |
         return None
     if axis is None:
         axes = tuple(range(array.ndim))
-    elif isinstance(axis, (bool, np.bool_)):
+    elif any(isinstance(one, (bool, np.bool_)) for one in (axis if isinstance(axis, tuple) else (axis,))):
         raise TypeError(f"axis is {axis}: give an integer, a tuple of them or None")
     else:
         axes = np.lib.array_utils.normalize_axis_tuple(axis, array.ndim)

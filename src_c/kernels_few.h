@@ -64,7 +64,7 @@ static FX_INLINE void KERNEL(load_tile)(const REAL *x, ptrdiff_t stride, ptrdiff
     for (int i = 0; i < LANES; ++i) tile[i] = i < rows ? OP(load_part)(x + i * stride, k, 0) : OP(set)(0);
 }
 
-/* Columns of at most LANES rows, and zeros after them until another LANES would begin. */
+/* Columns of at most LANES rows, and unless these are gapless zeros after them until another LANES would begin. */
 static FX_NOINLINE void KERNEL(few_load)(const REAL *x, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t n, V *column) {
 #ifdef FX_PICKS
     if (KERNEL(is_gapless)(stride, rows, n)) {

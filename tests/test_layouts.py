@@ -363,6 +363,15 @@ def test_outcomes_of_csr_rows_of_any_length(dtype: Any, index: Any, columns: int
         assert same_bits(a, b), "the matrix was changed"
 
 
+def test_duplicates_that_add_up_to_one_in_their_own_dtype() -> None:
+    for values in (np.float32([0.2, 0.8]), np.float16([0.4, 0.6]), np.array([True, True])):
+        twice = scipy.sparse.csr_array((values, [1, 1], [0, 2]), shape=(1, 3))
+        for function, given in ((fx.sigmoid_cross_entropy, 1.0), (fx.binary_cross_entropy, 0.25)):
+            scores = np.full((1, 3), given, np.float32)
+            got, wanted = (function(scores, targets, reduction="none") for targets in (twice, np.float32([[0, 1, 0]])))
+            assert same_bits(got, wanted)
+
+
 @every_loss
 def test_csr_without_entries(loss: Loss) -> None:
     logits = make_inputs(loss, np.random.default_rng(11), 3, 4)

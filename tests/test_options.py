@@ -434,12 +434,12 @@ def test_a_bias_that_takes_the_scores_back(dtype: Any, size: float, temperature:
 
 
 @pytest.mark.parametrize("size", [1.0, 1e-3, 1e-6, 1e-9, 0.0])
-def test_the_temperature_gradient_of_small_scores(size: float, isa: str) -> None:
-    """For the z-loss: at a temperature of 1 the sum of gradients times scores, less."""
+@pytest.mark.parametrize("options", [{"z_loss": 1.0}, {"label_smoothing": 0.1}], ids=str)
+@pytest.mark.parametrize("loss", SOFTMAX, ids=lambda loss: loss.name)
+def test_the_temperature_gradient_of_small_scores(loss: Loss, options: Any, size: float, isa: str) -> None:
+    """At a temperature of 1 it is the sum of gradients times scores, less."""
     x = np.random.default_rng(0).standard_normal((5, 7)) * size
-    _, grad, slope = fx.softmax_cross_entropy(
-        x, [0, 1, 2, 3, 4], grad=True, z_loss=1.0, temperature_grad=True, reduction="none"
-    )
+    _, grad, slope = loss.function(x, [0, 1, 2, 3, 4], grad=True, temperature_grad=True, reduction="none", **options)
     wide = grad.astype(np.longdouble) * x
     assert np.abs(slope + wide.sum(1)).max() <= 8 * np.finfo(float).eps * np.abs(wide).max(initial=0)
 

@@ -10,7 +10,7 @@ import pytest
 import scipy.sparse
 
 import fastxent as fx
-from losses import LOSSES, Loss, class_losses, every_loss, make_targets, sigmoid_losses
+from losses import LOSSES, Loss, class_losses, every_loss, make_targets, same_bits, sigmoid_losses
 
 N, C = 5, 4
 
@@ -712,8 +712,9 @@ def test_what_stands_behind_the_entries_of_csr_targets_is_none() -> None:
 
 def test_csr_duplicates_that_add_up_beyond_floats() -> None:
     targets = scipy.sparse.csr_array(([3e38, 3e38], [0, 0], [0, 2]), shape=(1, 2))
-    with pytest.raises(ValueError, match=r"targets\[0, 0\] is 6e\+38"):
-        fx.softmax_cross_entropy(np.zeros((1, 2), np.float32), targets)
+    for function in (fx.softmax_cross_entropy, fx.categorical_cross_entropy):
+        with pytest.raises(ValueError, match=r"targets\[0, 0\] is 6e\+38"):
+            function(np.full((1, 2), 0.5, np.float32), targets)
     apart = scipy.sparse.csr_array(([3e38, 3e38], [0, 1], [0, 2]), shape=(1, 2))
     assert np.isfinite(fx.softmax_cross_entropy(np.zeros((1, 2), np.float32), apart))
 
@@ -770,6 +771,16 @@ def test_vectors_and_layers_that_share_memory_with_a_buffer(share: Any) -> None:
         )
     assert (room == 0.5).all()
     assert (grad == 0.5).all()
+
+
+@pytest.mark.parametrize("share", [memoryview, Shared])
+def test_in_place_through_other_kinds_of_arrays(share: Any) -> None:
+    room = np.full((5, 4), 0.25)
+    for function, targets in ((fx.softmax_cross_entropy, [0] * 5), (fx.sigmoid_cross_entropy, np.zeros((5, 4)))):
+        x = room.copy()
+        wanted = function(x, targets, grad=True)[1]
+        assert function(share(x), targets, grad=x)[1] is x
+        assert same_bits(x, wanted)
 
 
 def test_a_large_unsigned_label_is_no_negative_one() -> None:

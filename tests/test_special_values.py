@@ -410,6 +410,8 @@ def test_the_mean_does_not_depend_on_the_size_of_both_weights(size: float) -> No
     wanted: dict[str, Any] = {"sample_weight": [1, 3], "class_weight": [1, 2]}
     for function, given in ((fx.softmax_cross_entropy, scores), (fx.categorical_cross_entropy, probabilities)):
         assert function(given, [0, 1], **options) == pytest.approx(function(given, [0, 1], **wanted), rel=1e-15)
+        absent = function(given, [0, 0], class_weight=[size, 1 / size])
+        assert absent == pytest.approx(function(given, [0, 0]), rel=1e-15)
 
 
 def test_no_warning_where_numbers_leave_a_type() -> None:
