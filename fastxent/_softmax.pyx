@@ -1529,7 +1529,7 @@ cdef two_parts(cnp.ndarray values, bint single):
 
 
 cdef bint is_loose(const fx_transform *by, bias_low, bint double_scores):
-    """Whether what a soft cap, or a bias of two parts, rounds off is more than the little that exponentials allow for."""
+    """Whether what a soft cap, or a bias of two parts, rounds off is more than exponentials allow for."""
     cdef double rounded = 0.0 if bias_low is None else np.abs(bias_low).max()
     return (rounded + by.cap * (2.0 ** -53 if double_scores else 2.0 ** -24)) * by.scale > 2.0 ** -12
 
