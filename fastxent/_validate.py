@@ -42,10 +42,15 @@ def is_half(dtype: np.dtype[Any]) -> bool:
     return dtype == np.float16 or dtype.name == "bfloat16"
 
 
-def real_array(name: str, value: Any) -> np.ndarray:
-    """An aligned array of a real dtype in native byte order; a copy only of what is neither."""
+def check_unmasked(name: str, value: Any) -> None:
+    """Refuse a masked array, of which NumPy would take what is under the mask."""
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} is a masked array: fill it, and leave rows out with sample_weight or ignore_index")
+
+
+def real_array(name: str, value: Any) -> np.ndarray:
+    """An aligned array of a real dtype in native byte order; a copy only of what is neither."""
+    check_unmasked(name, value)
     if is_sparse(value):
         raise TypeError(f"{name} is a sparse matrix, which only targets can be: use {name}.toarray()")
     array = np.asarray(value)
@@ -604,6 +609,9 @@ def targets_of(
         return None, None, sparse_targets(value, logits, axis, ignore_index, of)
     else:
         array = real_array("targets", value)
+        if array.size == 0 and array.shape == rows:
+            # Of an empty list NumPy makes floats.
+            array = array.astype(np.int64)
     if array.shape == rows and array.dtype.kind in "iu":
         return labels_of(array, logits.shape[axis], ignore_index), None, None
     if array.shape == rows:

@@ -32,7 +32,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastxent import losses
-from fastxent.linear_model import CrossEntropyClassifier, _solvers
+from fastxent.linear_model import CrossEntropyClassifier, SampledSoftmaxClassifier, _solvers
 from fastxent.linear_model._objective import Objective
 from subprocesses import output
 
@@ -503,6 +503,20 @@ def test_what_is_not_finite_is_refused(solver: str) -> None:
     with pytest.raises(ValueError, match="scale X"):
         CrossEntropyClassifier(solver=solver).fit(X * 1e200, y)
     assert not hasattr(excluded, "coef_")
+
+
+@pytest.mark.parametrize("make", [CrossEntropyClassifier, SampledSoftmaxClassifier])
+def test_masked_arrays_are_refused(make: Any) -> None:
+    """scikit-learn takes what is under the mask."""
+    x, y = np.random.default_rng(0).standard_normal((20, 3)), np.arange(20) % 4
+    hidden = np.ma.masked_greater(x, 0.5)
+    for arguments in ((hidden, y), (x, np.ma.masked_equal(y, 3))):
+        with pytest.raises(TypeError, match="is a masked array"):
+            make().fit(*arguments)
+    fitted = make().fit(x, y)
+    for method in (fitted.predict, fitted.predict_proba, fitted.decision_function):
+        with pytest.raises(TypeError, match="X is a masked array"):
+            method(hidden)
 
 
 def test_refused_targets() -> None:

@@ -719,6 +719,13 @@ def test_csr_duplicates_that_add_up_beyond_floats() -> None:
     assert np.isfinite(fx.softmax_cross_entropy(np.zeros((1, 2), np.float32), apart))
 
 
+def test_an_empty_list_is_no_label() -> None:
+    for function in (fx.softmax_cross_entropy, fx.categorical_cross_entropy):
+        assert function(np.zeros((0, 3)), [], reduction="none").shape == (0,)
+        with pytest.raises(ValueError, match="targets have shape"):
+            function(np.full((2, 3), 0.5), [])
+
+
 def test_an_axis_is_no_boolean() -> None:
     for function in (fx.softmax, fx.log_softmax, fx.logsumexp):
         with pytest.raises(TypeError, match="axis is True"):

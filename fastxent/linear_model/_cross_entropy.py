@@ -245,6 +245,8 @@ class CrossEntropyClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         _validate.flag("fit_intercept", self.fit_intercept)
         _validate.flag("warm_start", self.warm_start)
         _kernels.check_threads(self.n_threads)
+        _validate.check_unmasked("X", X)
+        _validate.check_unmasked("y", y)
         X, y = validate_data(
             self, X, y, reset=reset, accept_sparse="csr", dtype=_FLOATS, multi_output=True, accept_large_sparse=True
         )
@@ -402,6 +404,7 @@ class CrossEntropyClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
     def _scores(self, X: Any) -> np.ndarray:
         """A score for each output."""
         check_is_fitted(self)
+        _validate.check_unmasked("X", X)
         X = validate_data(self, X, reset=False, accept_sparse="csr", dtype=self.coef_.dtype)
         scores = scores_of(X, self.coef_, self.intercept_, self.n_threads)
         return np.asarray(self.loss_.transformed(scores)) if self.loss_.is_multiclass else scores

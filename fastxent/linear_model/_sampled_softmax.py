@@ -273,6 +273,8 @@ class SampledSoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
         for name in ("fit_intercept", "shuffle"):
             _validate.flag(name, getattr(self, name))
         dtype = self.coef_.dtype if again else [np.float64, np.float32]
+        _validate.check_unmasked("X", X)
+        _validate.check_unmasked("y", y)
         X, y = validate_data(self, X, y, accept_sparse="csr", dtype=dtype, multi_output=True, reset=not again)
         if scipy.sparse.issparse(y):
             strange = (y.data != 0) & (y.data != 1)
@@ -538,6 +540,7 @@ class SampledSoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
 
     def _features(self, X: Any) -> Any:
         check_is_fitted(self, "coef_")
+        _validate.check_unmasked("X", X)
         return validate_data(self, X, accept_sparse="csr", dtype=self.coef_.dtype, reset=False)
 
     def __sklearn_tags__(self) -> Any:
