@@ -291,14 +291,9 @@ def check_finite_floats(sparse: Sparse, shape: tuple[int, ...]) -> None:
     with np.errstate(over="ignore"):
         if not sparse.values.sum() > most:
             return
-        sparse = summed(sparse, shape)
-    if sparse.values.max() > most:
-        entry = int(np.argmax(sparse.values))
-        row = int(np.searchsorted(sparse.indptr, entry, side="right")) - 1
-        raise ValueError(
-            f"targets[{row}, {sparse.indices[entry]}] is {sparse.values[entry]:g}: targets are not negative, and finite"
-            " as float32"
-        )
+        row, column, value = largest_entry(summed(sparse, shape))
+    if value > most:
+        raise ValueError(f"targets[{row}, {column}] is {value:g}: targets are not negative, and finite as float32")
 
 
 def per_class(name: str, value: Any, classes: int, low: float, high: float, rule: str) -> np.ndarray:
@@ -735,6 +730,13 @@ def summed(sparse: Sparse, shape: tuple[int, ...]) -> Sparse:
     return Sparse(matrix.indptr, matrix.indices, matrix.data)
 
 
+def largest_entry(sparse: Sparse) -> tuple[int, int, float]:
+    """The row, column and value of the largest of some entries."""
+    entry = int(np.argmax(sparse.values))
+    row = int(np.searchsorted(sparse.indptr, entry, side="right")) - 1
+    return row, int(sparse.indices[entry]), float(sparse.values[entry])
+
+
 def sparse_outcomes(value: Any, shape: tuple[int, ...], of: str = "logits") -> Sparse:
     """CSR targets in [0, 1], each element stored once, in order."""
     sparse = summed(csr_of("targets", value, shape, of), shape)
@@ -743,10 +745,9 @@ def sparse_outcomes(value: Any, shape: tuple[int, ...], of: str = "logits") -> S
         sparse = sparse._replace(values=sparse.values.astype(value.dtype).astype(np.float64))
     if sparse.values.max(initial=0.0) <= 1.0:
         return sparse
-    entry = int(np.argmax(sparse.values))
-    row = int(np.searchsorted(sparse.indptr, entry, side="right")) - 1
+    row, column, value = largest_entry(sparse)
     raise ValueError(
-        f"targets have {sparse.values[entry]:g} in row {row}, column {sparse.indices[entry]}:"
+        f"targets have {value:g} in row {row}, column {column}:"
         " it is outside [0, 1]; one outcome has labels 0 and 1 or probabilities"
     )
 

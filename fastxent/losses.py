@@ -515,15 +515,17 @@ class _SoftmaxLoss(_ScoreLoss):
         eps = float(np.finfo(dtype).eps)
         with _WORDS:
             means = self._means(y, sample_weight)
-        kept = np.ones(len(means), bool) if self.class_mask is None else ~np.asarray(self.class_mask)
-        if not kept.all() and means[~kept].any():
-            label = int(np.flatnonzero(~kept & (means > 0))[0])
-            raise ValueError(f"class_mask leaves out class {label}, which is a target in y_true: unmask it")
-        if self.logit_bias is not None:
-            kept &= np.asarray(self.logit_bias) > -np.inf
+        kept = np.ones(len(means), bool)
+        biased_out = None if self.logit_bias is None else np.isneginf(self.logit_bias)
+        for out, what, instead in (
+            (self.class_mask, "class_mask leaves out", "unmask it"),
+            (biased_out, "logit_bias is -inf for", "give a number"),
+        ):
+            if out is not None:
+                kept &= ~np.asarray(out)
             if means[~kept].any():
                 label = int(np.flatnonzero(~kept & (means > 0))[0])
-                raise ValueError(f"logit_bias is -inf for class {label}, which is a target in y_true: give a number")
+                raise ValueError(f"{what} class {label}, which is a target in y_true: {instead}")
         means = np.where(kept, (1 - self.label_smoothing) * means + self.label_smoothing / kept.sum(), 0.0)
         scores = self.temperature * np.log(np.clip(means / means.sum(), eps, 1 - eps))
         if self.logit_bias is not None:

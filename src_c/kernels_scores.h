@@ -247,9 +247,9 @@ static void KERNEL(rows_transform)(const REAL *x, ptrdiff_t stride, ptrdiff_t ro
         int plainly = !capped && !masked && by->scale == 1.0 && !by->loose;
         OP(changes) changes = {capped, biased, by->scale != 1.0, low != NULL, masked, by->loose};
         if (biased == 1 && plainly && !COMPACT)
-            KERNEL(transform_row)(&to, (OP(changes)){0, 1, 0, 1, 0, 0}, ahead, n, at, at_low);
+            KERNEL(transform_row)(&to, (OP(changes)){.biased = 1, .paired = 1}, ahead, n, at, at_low);
         else if (biased == 2 && plainly && !COMPACT && sizeof(REAL) == sizeof(float))
-            KERNEL(transform_row)(&to, (OP(changes)){0, 2, 0, 1, 0, 0}, ahead, n, at, at_low);
+            KERNEL(transform_row)(&to, (OP(changes)){.biased = 2, .paired = 1}, ahead, n, at, at_low);
         else
             KERNEL(transform_any)(&to, changes, ahead, n, at, at_low);
     }
