@@ -19,6 +19,11 @@
 #define SMALLEST_NORMAL C(0x1p-1022, 0x1p-126f)
 /* Adding and subtracting 1.5 * 2^(mantissa bits) rounds to an integer. */
 #define ROUND_TO_INTEGER C(0x1.8p52, 0x1.8p23f)
+#define EXPONENT_BIAS C(1023.0, 127.0f)
+#define LN2 C(0x1.62e42fefa39efp-1, 0x1.62e43p-1f)
+/* Where there is no operation for it (FX_SCALES), numbers are multiplied by 2^n through the bits of n + LIFTED_ZERO, and scores
+   so small that they do not count are raised to where this is 0. */
+#define LIFTED_ZERO (ROUND_TO_INTEGER + EXPONENT_BIAS)
 /* Whether the sixteenth root of two is looked up: a brief float takes less time without. */
 #ifdef FX_LOOKUP
 #define BY_ROOTS(brief) (sizeof(REAL) == sizeof(double) || !(brief))
@@ -38,6 +43,11 @@ typedef struct {
     int scaled;   /* scores are multiplied on the way, which makes them sums of two */
     int left_out; /* some become -inf on the way */
 } fx_mode;
+#endif
+
+#ifndef FX_SCALES
+/* a 2^n for a normal number 2^n. */
+static FX_INLINE V OP(scale2)(V a, V n) { return OP(times_lifted)(a, OP(add)(n, OP(set)(LIFTED_ZERO))); }
 #endif
 
 /* ---- exp and log1p -------------------------------------------------------------------------------- */
@@ -62,7 +72,14 @@ static FX_INLINE V OP(power_of_two)(V t) {
 
 /* The power of two that an exponential is reduced by, as it stands in a sum that rounds it: an integer, or sixteenths where
    roots of two are looked up. */
-static FX_INLINE V OP(lift)(int brief) { return OP(set)(BY_ROOTS(brief) ? ROUND_TO_INTEGER / 16 : ROUND_TO_INTEGER); }
+static FX_INLINE V OP(lift)(int brief) {
+#ifdef FX_SCALES
+    return OP(set)(BY_ROOTS(brief) ? ROUND_TO_INTEGER / 16 : ROUND_TO_INTEGER);
+#else
+    (void)brief;
+    return OP(set)(LIFTED_ZERO);
+#endif
+}
 static FX_INLINE V OP(lifted_power)(V t, int brief) {
     return OP(fma)(t, OP(set)(C(F64_LOG2E, F32_LOG2E)), OP(lift)(brief));
 }
@@ -201,6 +218,7 @@ static FX_INLINE V OP(log_logistic)(V x) {
 /* What all scores of a row have in common (one row in all lanes, or a row a lane). */
 typedef struct {
     V max, max_low, origin, origin_low, shift, floor;
+    V least; /* without FX_SCALES: the largest whose exponential is 0 */
 } OP(reference);
 
 static FX_INLINE OP(reference) OP(refer_to)(V max, V max_low) {
@@ -212,6 +230,7 @@ static FX_INLINE OP(reference) OP(refer_to)(V max, V max_low) {
     to.origin_low = OP(select)(near, OP(set)(0), max_low);
     to.shift = OP(sub)(OP(power_of_two)(OP(sub)(max, to.origin)), OP(set)(BIAS));
     to.floor = OP(sub)(max, OP(set)(REACH));
+    to.least = OP(mul)(OP(sub)(to.shift, OP(set)(EXPONENT_BIAS)), OP(set)(LN2));
     return to;
 }
 
@@ -219,7 +238,7 @@ static FX_INLINE OP(reference) OP(refer_to)(V max, V max_low) {
 static inline int OP(is_plain)(REAL max) { return max >= PLAIN_FROM && max <= PLAIN_TO; }
 static FX_INLINE OP(reference) OP(refer_plainly)(V max, V max_low) {
     V zero = OP(set)(0), floor = OP(max)(OP(sub)(max, OP(set)(REACH)), OP(set)(LOG_SMALLEST_NORMAL));
-    OP(reference) to = {max, max_low, zero, zero, zero, floor};
+    OP(reference) to = {max, max_low, zero, zero, zero, floor, OP(set)(-EXPONENT_BIAS * LN2)};
     return to;
 }
 
@@ -234,6 +253,16 @@ static FX_INLINE V OP(exp_relative)(V x, V low, const OP(reference) *to, fx_mode
         t = sum;
     }
     V n, mantissa, less, less_rest;
+#ifndef FX_SCALES
+    /* All of them: the floor of scores that are many units apart may be rounded to less. */
+    t = OP(max)(to->least, t);
+    if (mode.brief && !mode.paired) {
+        V lifted = OP(lifted_power)(t, 1), power = mode.plain ? lifted : OP(sub)(lifted, to->shift);
+        mantissa = OP(exp_mantissa_pair)(t, low, 0, lifted, 1, rest);
+        if (sizeof(REAL) == sizeof(double)) *rest = OP(times_lifted)(*rest, power);
+        return OP(times_lifted)(mantissa, power);
+    }
+#endif
     if (sizeof(REAL) == sizeof(float) || mode.brief) {
         V lifted = OP(lifted_power)(t, mode.brief);
         n = OP(lowered)(lifted, mode.brief);

@@ -181,8 +181,8 @@ static inline REAL OP(scale_low)(const fx_transform *by) {
 
 static FX_INLINE BUNDLED(reference) OP(refer_all)(const OP(reference) *to) {
     BUNDLED(reference)
-    all = {BUNDLED(all)(to->max),        BUNDLED(all)(to->max_low), BUNDLED(all)(to->origin),
-           BUNDLED(all)(to->origin_low), BUNDLED(all)(to->shift),   BUNDLED(all)(to->floor)};
+    all = {BUNDLED(all)(to->max),   BUNDLED(all)(to->max_low), BUNDLED(all)(to->origin), BUNDLED(all)(to->origin_low),
+           BUNDLED(all)(to->shift), BUNDLED(all)(to->floor),   BUNDLED(all)(to->least)};
     return all;
 }
 
@@ -246,6 +246,8 @@ static FX_INLINE void KERNEL(part_to)(const OP(row) *at, const OP(reference) *to
         scale = OP(set)((REAL)at->by->scale);
         scale_low = OP(set)(OP(scale_low)(at->by));
     }
+    const char *ahead = (const char *)x + at->ahead, *e_ahead = e && at->e_ahead ? (const char *)e + at->e_ahead : NULL;
+    int distant = at->distant;
     int joined = OP(joins)(mode), together = RUNNING && joined && !mode.apart && n >= TOGETHER_FROM;
     if (!mode.paired || mode.scaled) {
         BUNDLED(reference) all = OP(refer_all)(to);
@@ -256,8 +258,8 @@ static FX_INLINE void KERNEL(part_to)(const OP(row) *at, const OP(reference) *to
             OP(running) run = from;
             ptrdiff_t end = together && n - i > TOGETHER * BUNDLE * LANES ? i + TOGETHER * BUNDLE * LANES : n;
             for (; i + BUNDLE * LANES <= end; i += BUNDLE * LANES) {
-                KERNEL(fetch)((const char *)(x + i) + at->ahead, 0, at->distant, BUNDLE);
-                if (e && at->e_ahead) KERNEL(fetch)((const char *)(e + i) + at->e_ahead, 1, at->distant, BUNDLE);
+                KERNEL(fetch)(ahead + i * (ptrdiff_t)sizeof(REAL), 0, distant, BUNDLE);
+                if (e_ahead) KERNEL(fetch)(e_ahead + i * (ptrdiff_t)sizeof(REAL), 1, distant, BUNDLE);
                 BUNDLED(vector) score = BUNDLED(load)(x + i, LANES), low = BUNDLED(set)(0), rest;
                 if (mode.left_out)
                     for (int u = 0; u < BUNDLE; ++u)

@@ -127,15 +127,13 @@ static inline f64m f64_zero_bytes(const uint8_t *p) {
     return _mm256_castsi256_pd(_mm256_cmpeq_epi64(bytes, _mm256_setzero_si256()));
 }
 
-/* a * 2^n for integral n with 2^n a normal number. Adding 1.5 * 2^(mantissa bits) + bias leaves the biased
-   exponent in the low bits; the product, unlike an addition to the exponent field, keeps a NaN a NaN. */
-static inline f32v f32_scale2(f32v a, f32v n) {
-    __m256 shifted = _mm256_add_ps(n, _mm256_set1_ps(0x1.8p23f + 127.0f));
-    return _mm256_mul_ps(a, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(shifted), 23)));
+/* a * 2^n for a normal number 2^n or 0, from n + LIFTED_ZERO (exp_body.h), which has the biased exponent in its low bits.
+   The product, unlike an addition to the exponent field, keeps a NaN a NaN. */
+static inline f32v f32_times_lifted(f32v a, f32v lifted) {
+    return _mm256_mul_ps(a, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(lifted), 23)));
 }
-static inline f64v f64_scale2(f64v a, f64v n) {
-    __m256d shifted = _mm256_add_pd(n, _mm256_set1_pd(0x1.8p52 + 1023.0));
-    return _mm256_mul_pd(a, _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(shifted), 52)));
+static inline f64v f64_times_lifted(f64v a, f64v lifted) {
+    return _mm256_mul_pd(a, _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(lifted), 52)));
 }
 static inline f64v f64_exponent(f64v a) {
     __m256i field = _mm256_srli_epi64(_mm256_castpd_si256(a), 52);

@@ -89,6 +89,7 @@ static inline f64m f64_zero_bytes(const uint8_t *p) {
     return (f64m)_mm_testn_epi8_mask(bytes, bytes);
 }
 
+#define FX_SCALES
 /* 2^n a, n rounded down, which only exponentials by roots of two rely on. */
 static inline f32v f32_scale2(f32v a, f32v n) { return _mm512_scalef_ps(a, n); }
 static inline f64v f64_scale2(f64v a, f64v n) { return _mm512_scalef_pd(a, n); }

@@ -34,7 +34,6 @@
     FX_BINARY(f, fb, fb, mul)                                             \
     FX_BINARY(f, fb, fb, div)                                             \
     FX_BINARY(f, fb, fb, max)                                             \
-    FX_BINARY(f, fb, fb, scale2)                                          \
     FX_BINARY(f, fb, fb##_mask, lt)                                       \
     FX_BINARY(f, fb, fb##_mask, not_lt)                                   \
     FX_BINARY(f, fb, fb##_mask, ne)                                       \
@@ -68,6 +67,14 @@
 
 FX_BUNDLE(double, f64v, f64m, f64, f64b)
 FX_BUNDLE(float, f32v, f32m, f32, f32b)
+
+#ifdef FX_SCALES
+FX_BINARY(f64, f64b, f64b, scale2)
+FX_BINARY(f32, f32b, f32b, scale2)
+#else
+FX_BINARY(f64, f64b, f64b, times_lifted)
+FX_BINARY(f32, f32b, f32b, times_lifted)
+#endif
 
 #ifdef FX_LOOKUP
 static FX_INLINE f64b f64b_lookup(f64b index, const double *table) {

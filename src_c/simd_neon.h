@@ -97,16 +97,13 @@ static inline f64m f64_zero_bytes(const uint8_t *p) {
     return vceqzq_u64(bytes);
 }
 
-/* a * 2^n for integral n with 2^n a normal number. Adding 1.5 * 2^(mantissa bits) + bias leaves the biased
-   exponent in the low bits; the product, unlike an addition to the exponent field, keeps a zero a zero and a NaN
-   a NaN. */
-static inline f32v f32_scale2(f32v a, f32v n) {
-    f32v shifted = vaddq_f32(n, vdupq_n_f32(0x1.8p23f + 127.0f));
-    return vmulq_f32(a, vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(shifted), 23)));
+/* a * 2^n for a normal number 2^n or 0, from n + LIFTED_ZERO (exp_body.h), which has the biased exponent in its low bits.
+   The product, unlike an addition to the exponent field, keeps a NaN a NaN. */
+static inline f32v f32_times_lifted(f32v a, f32v lifted) {
+    return vmulq_f32(a, vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(lifted), 23)));
 }
-static inline f64v f64_scale2(f64v a, f64v n) {
-    f64v shifted = vaddq_f64(n, vdupq_n_f64(0x1.8p52 + 1023.0));
-    return vmulq_f64(a, vreinterpretq_f64_u64(vshlq_n_u64(vreinterpretq_u64_f64(shifted), 52)));
+static inline f64v f64_times_lifted(f64v a, f64v lifted) {
+    return vmulq_f64(a, vreinterpretq_f64_u64(vshlq_n_u64(vreinterpretq_u64_f64(lifted), 52)));
 }
 static inline f64v f64_exponent(f64v a) {
     int64x2_t field = vreinterpretq_s64_u64(vshrq_n_u64(vreinterpretq_u64_f64(a), 52));

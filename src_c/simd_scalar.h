@@ -130,10 +130,10 @@ static inline f64m f64_zero_bytes(const uint8_t *p) {
     return bytes == 0;
 }
 
-/* a * 2^n for integral n with 2^n a normal number. Adding 1.5 * 2^(mantissa bits) + bias leaves the biased
-   exponent in the low bits; the product, unlike an addition to the exponent field, keeps a NaN a NaN. */
-static inline f32v f32_scale2(f32v a, f32v n) { return a * (f32v)((fx_u32v)(n + (0x1.8p23f + 127.0f)) << 23); }
-static inline f64v f64_scale2(f64v a, f64v n) { return a * (f64v)((fx_u64v)(n + (0x1.8p52 + 1023.0)) << 52); }
+/* a * 2^n for a normal number 2^n or 0, from n + LIFTED_ZERO (exp_body.h), which has the biased exponent in its low bits.
+   The product, unlike an addition to the exponent field, keeps a NaN a NaN. */
+static inline f32v f32_times_lifted(f32v a, f32v lifted) { return a * (f32v)((fx_u32v)lifted << 23); }
+static inline f64v f64_times_lifted(f64v a, f64v lifted) { return a * (f64v)((fx_u64v)lifted << 52); }
 /* The exponent field in the last places of 2^(mantissa bits). */
 static inline f64v f64_exponent(f64v a) {
     return (f64v)(((fx_u64v)a >> 52) | (fx_u64v)f64_set(0x1p52)) - (0x1p52 + 1023.0);

@@ -463,6 +463,32 @@ def test_the_lowest_number_is_a_mask_after_a_temperature(dtype: Any, classes: in
             assert same_bits(one, other)
 
 
+@pytest.mark.parametrize("classes", [3, 10, 40, 41, 80, 81, 600])
+@pytest.mark.parametrize("sign", [1, -1])
+@both_dtypes
+def test_scores_that_just_do_not_count(dtype: Any, sign: int, classes: int, isa: str) -> None:
+    """So far below the largest that their exponentials leave the type, and where scores are many units apart."""
+    rng = np.random.default_rng(classes)
+    reach = 110 if dtype is np.float32 else 752
+    left_out = 2 * classes * float(np.finfo(dtype).smallest_normal)
+    for top in (1.5, 44.0, 300.0, 1e4, 1e8, 1e9) if dtype is np.float32 else (1.5, 3000.0, 1e10, 1e17, 1.2e18, 5e18):
+        below = rng.integers(0, 3, (20, classes)) * reach * rng.uniform(0.7, 1.2, (20, classes))
+        logits = (sign * top - below).astype(dtype)
+        labels = rng.integers(0, classes, 20)
+        logits[np.arange(20), rng.integers(0, classes, 20)] = sign * top
+        mask = np.arange(classes) % 2 == 1
+        mask[labels] = False
+        bias = rng.integers(-2, 1, classes).astype(dtype)
+        # Of scores this large, quotients by a temperature have fewer digits.
+        temperature = {"temperature": 1.5} if top <= 1e4 else {}
+        for options in ({}, {"class_mask": mask}, {"logit_bias": bias}, temperature):
+            wanted = oracle.softmax_cross_entropy(logits, labels, reduction="none", **options)
+            loss, grad = fx.softmax_cross_entropy(logits, labels, grad=True, reduction="none", **options)
+            for actual, exact in ((loss, wanted.loss), (grad, wanted.grad)):
+                error = np.abs(oracle.exact(actual) - exact)
+                assert (error <= 4 * oracle.spacing(exact, dtype) + left_out).all()
+
+
 @both_dtypes
 def test_a_masked_label_that_is_smoothed_away(dtype: Any, isa: str) -> None:
     logits = np.array([[-INF, 0, 0]], dtype)
