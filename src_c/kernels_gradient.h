@@ -51,8 +51,11 @@ static inline void KERNEL(scale_row)(const REAL *e, ptrdiff_t n, const OP(scalin
     }
     V first = OP(scaled)(OP(load)(e), by, tiny, shifted);
     V last = OP(scaled)(OP(load)(e + n - LANES), by, tiny, shifted);
-    for (ptrdiff_t i = OP(to_alignment)(out, n); i + LANES <= n; i += LANES)
-        OP(store)(out + i, OP(scaled)(OP(load)(e + i), by, tiny, shifted));
+    ptrdiff_t i = OP(to_alignment)(out, n);
+    for (; !tiny && !shifted && i + BUNDLE * LANES <= n; i += BUNDLE * LANES)
+        for (int u = 0; u < BUNDLE; ++u)
+            OP(store)(out + i + u * LANES, OP(scaled)(OP(load)(e + i + u * LANES), by, tiny, shifted));
+    for (; i + LANES <= n; i += LANES) OP(store)(out + i, OP(scaled)(OP(load)(e + i), by, tiny, shifted));
     OP(store)(out, first);
     OP(store)(out + n - LANES, last);
 }

@@ -40,10 +40,12 @@ static inline __m256i f64_first(ptrdiff_t k) {
     return _mm256_cmpgt_epi64(_mm256_set1_epi64x((long long)k), _mm256_setr_epi64x(0, 1, 2, 3));
 }
 static inline f32v f32_load_part(const float *p, ptrdiff_t k, float fill) {
+    if (k == 8) return _mm256_loadu_ps(p);
     __m256i first = f32_first(k);
     return _mm256_blendv_ps(_mm256_set1_ps(fill), _mm256_maskload_ps(p, first), _mm256_castsi256_ps(first));
 }
 static inline f64v f64_load_part(const double *p, ptrdiff_t k, double fill) {
+    if (k == 4) return _mm256_loadu_pd(p);
     __m256i first = f64_first(k);
     return _mm256_blendv_pd(_mm256_set1_pd(fill), _mm256_maskload_pd(p, first), _mm256_castsi256_pd(first));
 }
