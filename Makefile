@@ -30,7 +30,7 @@ demo: $(VENV)/.demo
 	$(BIN)/fastxent demo
 
 test: $(VENV)/.test
-	$(BIN)/pytest --numprocesses auto $(PYTEST)
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 $(PYTEST)
 
 # The others' own tests, run on ours. TensorFlow and Keras have an environment to themselves.
 peers: $(VENV)/.peers $(TENSORFLOW)/.peers

@@ -71,7 +71,7 @@ static FX_INLINE V OP(power_of_two)(V t) {
 }
 
 /* The power of two that an exponential is reduced by, as it stands in a sum that rounds it: an integer, or sixteenths where
-   roots of two are looked up. */
+   roots of two are looked up; without FX_SCALES with the exponent's bias. */
 static FX_INLINE V OP(lift)(int brief) {
 #ifdef FX_SCALES
     return OP(set)(BY_ROOTS(brief) ? ROUND_TO_INTEGER / 16 : ROUND_TO_INTEGER);
@@ -218,7 +218,7 @@ static FX_INLINE V OP(log_logistic)(V x) {
 /* What all scores of a row have in common (one row in all lanes, or a row a lane). */
 typedef struct {
     V max, max_low, origin, origin_low, shift, floor;
-    V least; /* without FX_SCALES: the largest whose exponential is 0 */
+    V least; /* without FX_SCALES: where 2^n is 0, to which lower scores are raised */
 } OP(reference);
 
 static FX_INLINE OP(reference) OP(refer_to)(V max, V max_low) {
@@ -242,7 +242,7 @@ static FX_INLINE OP(reference) OP(refer_plainly)(V max, V max_low) {
     return to;
 }
 
-/* The exponential, 0 below the floor, and in `rest` what it rounds off unless it is brief. */
+/* The exponential, 0 where it does not count, and in `rest` what it rounds off unless it is brief. */
 static FX_INLINE V OP(exp_relative)(V x, V low, const OP(reference) *to, fx_mode mode, V *rest) {
     V t = mode.plain ? x : OP(sub)(x, to->origin);
     if (mode.paired && !mode.plain) {
@@ -254,7 +254,7 @@ static FX_INLINE V OP(exp_relative)(V x, V low, const OP(reference) *to, fx_mode
     }
     V n, mantissa, less, less_rest;
 #ifndef FX_SCALES
-    /* All of them: the floor of scores that are many units apart may be rounded to less. */
+    /* Masked ones, too: far from zero the floor may be rounded to less. */
     t = OP(max)(to->least, t);
     if (mode.brief && !mode.paired) {
         V lifted = OP(lifted_power)(t, 1), power = mode.plain ? lifted : OP(sub)(lifted, to->shift);

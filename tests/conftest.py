@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import hypothesis
 import numpy as np
@@ -58,6 +59,18 @@ def pytest_report_header() -> str:
     facts = fx.info()
     place = os.path.dirname(fx.__file__)
     return f"fastxent {facts['version']} from {place}: {', '.join(facts['isas'])}; {facts['threads']} threads"
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker of pytest-xdist hands on what it has measured."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["maxima"] = measured.rows()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    for row in getattr(node, "workeroutput", {}).get("maxima", []):
+        measured.record(*row)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -19,6 +19,15 @@ def record(name: str, dtype: Any, isa: str, error: float, bound: float) -> None:
     row[isa] = max(error, row.get(isa, 0.0))
 
 
+def rows() -> list[tuple[str, str, str, float, float]]:
+    """What `record` has been called with, of each only the largest."""
+    return [
+        (name, dtype, isa, error, float(bound))
+        for (name, dtype, bound), row in MAXIMA.items()
+        for isa, error in row.items()
+    ]
+
+
 def assert_within(
     bound: float, name: str, isa: str, actual: Any, wanted: Any, scale: Any = None, *, inputs: Any = None
 ) -> None:
