@@ -41,10 +41,10 @@ from subprocesses import output
 FORMS = [
     CrossEntropyClassifier(tol=1e-8),
     CrossEntropyClassifier(solver="newton-cg"),
-    CrossEntropyClassifier(loss="softmax", class_weight="balanced", tol=1e-8),
-    CrossEntropyClassifier(loss="sigmoid", warm_start=True, tol=1e-8),
-    CrossEntropyClassifier(loss=losses.SoftmaxFocalLoss(gamma=1.0), tol=1e-8),
-    CrossEntropyClassifier(loss=losses.PolyCrossEntropy(epsilon=0.5, label_smoothing=0.1), n_threads=1, tol=1e-8),
+    CrossEntropyClassifier(loss="softmax", class_weight="balanced"),
+    CrossEntropyClassifier(loss="sigmoid", warm_start=True),
+    CrossEntropyClassifier(loss=losses.SoftmaxFocalLoss(gamma=1.0)),
+    CrossEntropyClassifier(loss=losses.PolyCrossEntropy(epsilon=0.5, label_smoothing=0.1), n_threads=1),
 ]
 
 
